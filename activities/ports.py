@@ -1,0 +1,138 @@
+"""What activities need from the outside world; `adapters` and `db` provide it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from domain.auth import Principal
+from domain.chat import (
+    CallOutcome,
+    CallRef,
+    CallStatus,
+    DecisionRef,
+    DecisionState,
+    FinishedStep,
+    OpenedCall,
+    Opening,
+    StepRef,
+    StepVerdict,
+    TurnClosing,
+    TurnPlan,
+)
+from domain.events import NewEvent
+from domain.models import ModelPart, ModelRequest
+from domain.runs import Closed, RunRef
+from domain.tasks import Task
+from domain.tools import Tool, ToolCaller, ToolResult
+
+
+class ModelGateway(Protocol):
+    """The way to every model."""
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelPart, None]:
+        """Ask a model: text parts as they come, then exactly one Completion.
+
+        Raises ModelFailed. A stream that broke off never yields a Completion.
+        """
+        ...
+
+    def window(self, model: str) -> int:
+        """The model's context window, in tokens."""
+        ...
+
+
+class ToolBox(Protocol):
+    """Every tool that a tenant may use, wherever it is served."""
+
+    async def tools(self, tenant_id: str) -> dict[str, Tool]:
+        """All tools of a tenant by name. A server that does not answer is left out."""
+        ...
+
+    async def call(self, tool: Tool, arguments: dict[str, Any], caller: ToolCaller) -> ToolResult:
+        """Call one tool. Raises ToolFailed when nobody knows whether the tool acted."""
+        ...
+
+
+class TaskStore(Protocol):
+    """Users' task lists. Every change takes an idempotency key: the same key changes a thing once
+    and gives the same result again. Raises NotFound for a number that the user does not have."""
+
+    async def add(self, owner: Principal, title: str, key: str) -> Task: ...
+
+    async def list(self, owner: Principal, completed: bool | None = None) -> list[Task]: ...
+
+    async def complete(self, owner: Principal, number: int, key: str) -> Task: ...
+
+    async def update(self, owner: Principal, number: int, title: str, key: str) -> Task: ...
+
+    async def delete(self, owner: Principal, number: int, key: str) -> Task: ...
+
+
+class EventLog(Protocol):
+    """The log of a run, fenced by attempt."""
+
+    async def append(
+        self,
+        run: RunRef,
+        step: int,
+        attempt: int,
+        events: Sequence[NewEvent],
+        supersede: bool = False,
+    ) -> None: ...
+
+
+class TurnStore(Protocol):
+    """Turns and the floors of their threads."""
+
+    async def plan(self, run: RunRef) -> TurnPlan | None: ...
+
+    async def floor_holder(self, run: RunRef) -> str | None: ...
+
+    async def close(self, closing: TurnClosing) -> Closed: ...
+
+
+class StepStore(Protocol):
+    """The steps of turns."""
+
+    async def begin(self, step: StepRef, attempt: int, size: int) -> Opening: ...
+
+    async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict: ...
+
+
+class CallStore(Protocol):
+    """The tool calls of steps, and the decisions about them."""
+
+    async def begin(self, call: CallRef, attempt: int, limit: timedelta) -> OpenedCall: ...
+
+    async def end(self, call: CallRef, attempt: int, result: ToolResult) -> CallOutcome: ...
+
+    async def settle(self, call: CallRef, status: CallStatus, reason: str) -> CallOutcome: ...
+
+    async def decision(self, decision: DecisionRef) -> DecisionState: ...
+
+
+class EngineState(StrEnum):
+    """What Temporal knows of a run's workflow."""
+
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed_out"
+
+
+class Engine(Protocol):
+    """Temporal, as far as a run is concerned. Raises Unavailable when it does not answer."""
+
+    async def start_turn(self, plan: TurnPlan) -> None:
+        """Start the turn's workflow; starting it again changes nothing."""
+        ...
+
+    async def state(self, run: RunRef) -> EngineState: ...
+
+    async def give_floor(self, run: RunRef) -> None:
+        """Wake a waiting turn up: the floor is its own now."""
+        ...

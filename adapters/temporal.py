@@ -1,0 +1,133 @@
+"""Temporal: the client, and the engine that starts and asks after runs."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.ports import EngineState
+from domain import names
+from domain.chat import TurnInput, TurnPlan
+from domain.errors import Unavailable
+from domain.runs import RunRef
+from domain.settings import Settings
+
+_RPC = timedelta(seconds=3)
+_EXECUTION_LIMIT = timedelta(days=14)
+_STATES = {
+    WorkflowExecutionStatus.RUNNING: EngineState.OPEN,
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: EngineState.OPEN,
+    WorkflowExecutionStatus.COMPLETED: EngineState.COMPLETED,
+    WorkflowExecutionStatus.FAILED: EngineState.FAILED,
+    WorkflowExecutionStatus.CANCELED: EngineState.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: EngineState.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT: EngineState.TIMED_OUT,
+}
+
+
+async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+    """A client for the Temporal that the environment names (`TEMPORAL_*`), else the local one."""
+    config: dict[str, Any] = {"target_host": "127.0.0.1:7233"}
+    config |= ClientConfig.load_client_connect_config()
+    config |= {"data_converter": pydantic_data_converter, "lazy": lazy, "runtime": runtime}
+    try:
+        return await Client.connect(**config)
+    except RuntimeError:
+        raise _unavailable() from None
+
+
+class TemporalEngine:
+    """Starts, signals and asks after runs' workflows."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def start_turn(self, plan: TurnPlan) -> None:
+        """Start a turn's workflow, unless it was started before, even long ago."""
+        tenant_id = plan.run.tenant_id
+        try:
+            await self._client.start_workflow(
+                names.WorkflowType.CHAT_TURN,
+                self._turn_input(plan),
+                id=names.workflow_id(tenant_id, plan.run.run_id),
+                task_queue=names.TaskQueue.CHAT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                execution_timeout=_EXECUTION_LIMIT,
+                task_timeout=timedelta(seconds=5),
+                priority=names.lane(tenant_id, names.Lane.INTERACTIVE),
+                search_attributes=names.tags(
+                    tenant_id, names.Kind.TURN, plan.thread_id, plan.model
+                ),
+                static_summary=f"{plan.user_id} asks {plan.model} in thread {plan.thread_id}",
+                rpc_timeout=_RPC,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError:
+            raise _unavailable() from None
+
+    async def state(self, run: RunRef) -> EngineState:
+        """What Temporal knows of the run; UNKNOWN if it never heard of it, or forgot it."""
+        try:
+            description = await self._handle(run).describe(rpc_timeout=_RPC)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return EngineState.UNKNOWN
+            raise _unavailable() from None
+        return _STATES.get(description.status or WorkflowExecutionStatus.RUNNING, EngineState.OPEN)
+
+    async def give_floor(self, run: RunRef) -> None:
+        """Wake a waiting turn up."""
+        await self._tell(lambda: self._handle(run).signal("give_floor", rpc_timeout=_RPC))
+
+    async def decided(self, run: RunRef, decision_id: str) -> None:
+        """Wake a turn up that waits for a decision."""
+        await self._tell(lambda: self._handle(run).signal("decided", decision_id, rpc_timeout=_RPC))
+
+    async def cancel(self, run: RunRef) -> None:
+        """Ask a run's workflow to stop, as the Web UI's button does."""
+        await self._tell(lambda: self._handle(run).cancel(rpc_timeout=_RPC))
+
+    async def is_reachable(self) -> bool:
+        """Whether Temporal answers."""
+        try:
+            return await self._client.service_client.check_health(timeout=_RPC)
+        except (RPCError, RuntimeError):
+            return False
+
+    def _handle(self, run: RunRef) -> WorkflowHandle[Any, Any]:
+        return self._client.get_workflow_handle(names.workflow_id(run.tenant_id, run.run_id))
+
+    async def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await call()
+        except RPCError as error:
+            # Whoever is gone needs no waking: the record says what there is to know.
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise _unavailable() from None
+
+    def _turn_input(self, plan: TurnPlan) -> TurnInput:
+        return TurnInput(
+            run=plan.run,
+            thread_id=plan.thread_id,
+            user_id=plan.user_id,
+            model=plan.model,
+            has_floor=plan.has_floor,
+            interrupts=plan.interrupts,
+            max_steps=self._settings.max_steps,
+            limit_seconds=self._settings.turn_seconds,
+            decision_seconds=self._settings.decision_seconds,
+        )
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("Temporal does not answer.", code="temporal_unavailable")

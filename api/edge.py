@@ -1,0 +1,75 @@
+"""The edge: a limit on bodies and the counting of requests, before anything is parsed."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem
+
+MAX_BODY_BYTES = 256 * 1024
+_DETAIL = f"A body may have {MAX_BODY_BYTES // 1024} KiB; more is an attachment."
+
+
+class Edge:
+    """A pure ASGI middleware: 413 for large bodies, and the figures behind `/metrics`."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        labels = ("method", "route", "status")
+        self._requests = Counter(
+            "perdure_requests", "Requests answered.", labels, registry=registry
+        )
+        self._seconds = Histogram(
+            "perdure_request_seconds", "Time to the first byte.", ("route",), registry=registry
+        )
+        self._open = Gauge("perdure_requests_open", "Requests in flight.", registry=registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _announced(scope) > MAX_BODY_BYTES:
+            await _too_large()(scope, receive, send)
+            return
+        with self._open.track_inprogress():
+            await self._app(scope, _limited(receive), self._counted(scope, send))
+
+    def _counted(self, scope: Scope, send: Send) -> Send:
+        started = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "unknown")
+                self._requests.labels(scope["method"], route, message["status"]).inc()
+                self._seconds.labels(route).observe(time.perf_counter() - started)
+            await send(message)
+
+        return counted
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _limited(receive: Receive) -> Receive:
+    """Bodies without a Content-Length are cut off where they grow too large."""
+    total = 0
+
+    async def limited() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_BODY_BYTES:
+            raise HTTPException(413, _DETAIL)
+        return message
+
+    return limited
+
+
+def _too_large() -> ASGIApp:
+    return problem(413, "body_too_large", _DETAIL)

@@ -1,0 +1,56 @@
+"""Launching: an accepted run gets its workflow, at once or as soon as Temporal answers again."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from activities.ports import Engine
+from activities.runs import RunKeeper
+from db.runs import Runs
+from domain.chat import TurnPlan
+from domain.errors import PerdureError, Unavailable
+
+_SILENT = timedelta(seconds=15)
+_AGAIN = timedelta(minutes=1)
+_ROUND_SECONDS = 5.0
+_CLAIMED = 50
+_log = structlog.get_logger(__name__)
+
+
+class Launcher:
+    """Starts workflows, and looks after runs that have been silent for long."""
+
+    def __init__(self, engine: Engine, runs: Runs, keeper: RunKeeper) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._keeper = keeper
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def launch(self, plan: TurnPlan) -> None:
+        """Start a turn. The record has it already, so a Temporal that does not answer is no
+        failure: the start is repeated until it works, here or by any process's sweep."""
+        try:
+            await self._engine.start_turn(plan)
+        except Unavailable:
+            task = asyncio.create_task(self._until_started(plan))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def sweep(self) -> None:
+        """For ever: start runs that were never started, close runs whose workflow is over."""
+        while True:
+            await asyncio.sleep(_ROUND_SECONDS)
+            try:
+                stalled = await self._runs.claim_stalled(_SILENT, _AGAIN, _CLAIMED)
+                await asyncio.gather(*(self._keeper.settle(run) for run in stalled))
+            except PerdureError as error:
+                _log.warning("sweep failed", code=error.code)
+
+    async def _until_started(self, plan: TurnPlan) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                return await self._engine.start_turn(plan)
+            except Unavailable:
+                continue

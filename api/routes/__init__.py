@@ -1,0 +1,1 @@
+"""Routes: parse, ask or start, answer; no logic."""

@@ -1,0 +1,34 @@
+"""What an API process holds: its stores, its engine, its hub; made once, used by every route."""
+
+from dataclasses import dataclass
+
+from activities.runs import RunKeeper
+from adapters.temporal import TemporalEngine
+from api.authentication import Authenticator
+from api.launching import Launcher
+from api.streaming import Hub
+from db.calls import Calls
+from db.ledger import Ledger
+from db.runs import Runs
+from db.session import Database
+from db.threads import Threads
+from db.turns import Turns
+from domain.settings import Settings
+
+
+@dataclass(frozen=True)
+class State:
+    """The parts that routes use."""
+
+    settings: Settings
+    database: Database
+    engine: TemporalEngine
+    authenticator: Authenticator
+    launcher: Launcher
+    hub: Hub
+    ledger: Ledger
+    threads: Threads
+    turns: Turns
+    runs: Runs
+    calls: Calls
+    keeper: RunKeeper

@@ -1,0 +1,129 @@
+"""The `perdure` command. Heavy imports stay inside the commands, so that help is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from domain.errors import PerdureError
+
+if TYPE_CHECKING:
+    from domain.settings import Settings
+
+app = typer.Typer(
+    name="perdure",
+    help="AI work that survives: durable chat turns on Temporal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Port = Annotated[int, typer.Option(min=0, max=65535)]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where the state lives (PERDURE_DATA_DIR, or ~/.perdure).")
+]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The API's; 0: any.")] = 8000,
+    temporal_port: Port = 7233,
+    ui_port: Port = 8233,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+) -> None:
+    """Start everything on this machine, and keep it running until Ctrl-C."""
+    from cli.home import Home
+    from cli.stack import Plan
+    from cli.up import up as run
+
+    settings = _settings()
+    home = Home((data_dir or settings.home).expanduser().resolve())
+    run(Plan(home, settings, os.environ, port, temporal_port, ui_port, workers))
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Serve the HTTP API."""
+    from api.__main__ import serve
+
+    serve(_joined_settings(), host, port)
+
+
+@app.command()
+def worker(
+    role: Annotated[
+        list[str] | None, typer.Option(help="What to work on; may be repeated (default: all).")
+    ] = None,
+) -> None:
+    """Run a worker process."""
+    from workers.__main__ import serve
+
+    from domain.names import TaskQueue
+
+    serve(_joined_settings(), role or [queue.value for queue in TaskQueue])
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version; asks for the database owner's URL."""
+    from db.migrate import migrate as run
+
+    run(_joined_settings())
+
+
+@app.command(hidden=True)
+def prepare() -> None:
+    """Migrate the database, and make sure of a first tenant and its key (part of `up`)."""
+    from cli.prepare import prepare as run
+
+    run(_settings())
+
+
+@app.command()
+def mcp() -> None:
+    """Serve the task tools over MCP on stdin and stdout."""
+    import asyncio
+
+    from cli.mcp import serve
+
+    asyncio.run(serve(_joined_settings()))
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Explain what is wrong with this installation; exit code 1 if anything is."""
+    from cli.doctor import examine
+
+    settings = _settings()
+    home = (data_dir or settings.home).expanduser().resolve()
+    raise typer.Exit(examine(settings, home, os.environ))
+
+
+def main() -> None:
+    """Run the command; what went wrong is said in one line."""
+    try:
+        app()
+    except PerdureError as error:
+        print(f"perdure: {error.detail}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _settings() -> "Settings":
+    from domain.settings import Settings
+
+    return Settings.from_env(os.environ)
+
+
+def _joined_settings() -> "Settings":
+    from cli.local import joined
+
+    return joined(_settings())
+
+
+if __name__ == "__main__":
+    main()

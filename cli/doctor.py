@@ -1,0 +1,76 @@
+"""`perdure doctor`: looks at an installation, and says what is wrong and what to do."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from cli import doctor_data, doctor_temporal, ports
+from cli.findings import Finding, ok, problem, warning
+from cli.home import Home
+from cli.local import joined
+from domain.settings import OFFLINE_MODEL, Settings
+
+_MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+_KEYLESS = {"ollama", "ollama_chat", "offline", "vllm", "hosted_vllm"}
+_USUAL_PORTS = {8000: "--port", 7233: "--temporal-port", 8233: "--ui-port"}
+
+
+def examine(settings: Settings, home: Path, environ: Mapping[str, str]) -> int:
+    """Print all findings; the result is the exit code: 1 if there is a problem."""
+    console = Console(highlight=False)
+    found = []
+    for finding in _findings(settings.model_copy(update={"data_dir": home}), environ):
+        found.append(finding)
+        console.print(f"{_MARKS[finding.level]} {finding.subject}: ", end="", soft_wrap=True)
+        console.print(finding.text, markup=False, soft_wrap=True)
+    return int(any(finding.level == "problem" for finding in found))
+
+
+def _findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    home = Home(settings.home)
+    yield _python()
+    yield from _data_directory(home)
+    yield from doctor_temporal.program(home, environ)
+    yield from doctor_data.program(settings)
+    if home.holder() is None:
+        yield from _ports()
+    yield from doctor_data.database(joined(settings))
+    yield from doctor_temporal.server(home, environ)
+    yield _model(settings.model, environ)
+
+
+def _python() -> Finding:
+    return ok("Python", ".".join(map(str, sys.version_info[:3])))
+
+
+def _data_directory(home: Home) -> Iterable[Finding]:
+    place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield problem("Data directory", f"{place} cannot be written; choose another --data-dir.")
+        return
+    yield ok("Data directory", f"{home.path} can be written.")
+    pid = home.holder()
+    yield ok("Lock", f"held by `perdure up`, pid {pid}." if pid else "free: nothing runs here.")
+
+
+def _ports() -> Iterator[Finding]:
+    for port, option in _USUAL_PORTS.items():
+        if ports.is_free(port):
+            yield ok(f"Port {port}", "free.")
+        else:
+            yield warning(
+                f"Port {port}", f"taken by {ports.taker(port)}; use {option}, or end that."
+            )
+
+
+def _model(model: str, environ: Mapping[str, str]) -> Finding:
+    provider = model.partition("/")[0]
+    if model == OFFLINE_MODEL:
+        return ok("Model", f"{model}, rule-based. Set PERDURE_MODEL and a key for a real one.")
+    key = f"{provider.upper()}_API_KEY"
+    if provider in _KEYLESS or environ.get(key):
+        return ok("Model", f"{model}.")
+    return warning("Model", f"{model}, but {key} is not set; if it needs a key, set it.")

@@ -1,0 +1,26 @@
+"""`perdure mcp`: one user's tasks for a program that speaks MCP on stdin and stdout."""
+
+from adapters.mcp_tasks import serve_stdio, stdio_key
+from db.session import Database
+from db.tasks import PostgresTasks
+from db.tenants import Keys
+from domain.errors import Invalid
+from domain.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Serve the tasks of the API key's user until stdin ends."""
+    if settings.database_url is None:
+        raise Invalid(
+            "There is no database to work on. Start `perdure up`, or set DATABASE_URL.",
+            code="settings_invalid",
+        )
+    url, secret = settings.database_url.get_secret_value(), settings.secret.get_secret_value()
+    database = Database(url, secret, connections=2)
+    await database.open()
+    try:
+        await serve_stdio(
+            PostgresTasks(database), await Keys(database).principal(stdio_key(settings))
+        )
+    finally:
+        await database.close()

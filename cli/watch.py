@@ -1,0 +1,58 @@
+"""The watch over all children: keeps each alive, and stops them in the order that is asked for."""
+
+import asyncio
+from collections.abc import Callable
+
+import psutil
+
+from cli.child import Child, Program
+from cli.pids import PidFile
+
+
+class Watch:
+    """The children of one supervisor, by name."""
+
+    def __init__(self, pids: PidFile, say: Callable[[str], None]) -> None:
+        self._pids = pids
+        self._say = say
+        self._children: dict[str, Child] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def keep(self, program: Program, adopted: psutil.Process | None = None) -> Child:
+        """Start a program, or take over its process, and keep it alive from now on."""
+        child = Child(program, self._pids, self._say)
+        if adopted:
+            child.adopt(adopted)
+        keeper = asyncio.create_task(child.keep())
+        keeper.add_done_callback(self._check)
+        self._children[program.name], self._keepers[program.name] = child, keeper
+        return child
+
+    def pid(self, name: str) -> int | None:
+        """The pid of a child, or None if there is none of that name."""
+        child = self._children.get(name)
+        return child.pid if child else None
+
+    def settle(self) -> None:
+        """From now on no child is given up, however often it dies."""
+        for child in self._children.values():
+            child.settled = True
+
+    async def broken(self) -> None:
+        """Wait until a child cannot be kept alive, and raise what is wrong with it."""
+        await asyncio.shield(self._broken)
+
+    async def stop(self, *names: str) -> None:
+        """Stop these children side by side."""
+        keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        children = [self._children.pop(name) for name in names if name in self._children]
+        await asyncio.gather(*(child.stop() for child in children))
+
+    def _check(self, keeper: asyncio.Task[None]) -> None:
+        error = None if keeper.cancelled() else keeper.exception()
+        if error and not self._broken.done():
+            self._broken.set_exception(error)

@@ -1,0 +1,1 @@
+"""Postgres: tables, queries and migrations; one noun, one file."""

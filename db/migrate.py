@@ -1,0 +1,105 @@
+"""Migrations, run by the owner of the database: tables, the application's role, the seal's key."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import Connection, create_engine
+
+from db.session import seal_key
+from domain.errors import Invalid, Unavailable
+from domain.settings import Settings
+
+APP_ROLE = "perdure_app"
+_FOLDER = Path(__file__).parent / "migrations"
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the newest version. Safe to run again, and while workers run.
+
+    Raises Invalid without an owner's URL, Unavailable when the database cannot be reached.
+    """
+    owner_url = owner_url_of(settings)
+    password = _password(settings)
+    with _connected(owner_url) as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        raw.execute("SELECT pg_advisory_xact_lock(7300421)")
+        _ensure_role(raw, password)
+        command.upgrade(_config(connection), "head")
+        _set_seal(raw, settings.secret.get_secret_value())
+
+
+def pending(owner_url: str) -> bool:
+    """Whether the database waits for a migration."""
+    with _connected(owner_url) as connection:
+        head = ScriptDirectory(str(_FOLDER)).get_current_head()
+        return MigrationContext.configure(connection).get_current_revision() != head
+
+
+def owner_url_of(settings: Settings) -> str:
+    """The URL of the database's owner, who may change tables."""
+    url = settings.database_owner_url or settings.database_url
+    if url is None:
+        raise Invalid("Set PERDURE_DATABASE_OWNER_URL or DATABASE_URL.", code="settings_invalid")
+    return url.get_secret_value()
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(url))
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _connect(url: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(url, connect_timeout=10)
+    except psycopg.OperationalError:
+        raise Unavailable("The database does not answer.", code="database_unavailable") from None
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _password(settings: Settings) -> str | None:
+    """The application's own password, which its URL carries where the server asks for one."""
+    if settings.database_url is None:
+        return None
+    parts = psycopg.conninfo.conninfo_to_dict(settings.database_url.get_secret_value())
+    return str(parts["password"]) if parts.get("user") == APP_ROLE and "password" in parts else None
+
+
+def _ensure_role(connection: psycopg.Connection, password: str | None) -> None:
+    found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP_ROLE]).fetchone()
+    role = sql.Identifier(APP_ROLE)
+    if found is None:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(role))
+    if password is not None:
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password))
+        connection.execute(statement)
+
+
+def _set_seal(connection: psycopg.Connection, secret: str) -> None:
+    if len(secret) < 32:
+        raise Invalid("PERDURE_SECRET needs at least 32 characters.", code="settings_invalid")
+    key = seal_key(secret)
+    connection.execute(
+        "INSERT INTO tenant_seal (inner_pad, outer_pad) VALUES (%s, %s) "
+        "ON CONFLICT (single) DO UPDATE SET inner_pad = EXCLUDED.inner_pad, "
+        "outer_pad = EXCLUDED.outer_pad",
+        [bytes(b ^ 0x36 for b in key), bytes(b ^ 0x5C for b in key)],
+    )

@@ -1,0 +1,1 @@
+"""Alembic's migrations, forward only; each is safe while the version before it still runs."""

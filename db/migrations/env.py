@@ -1,0 +1,13 @@
+"""Alembic's environment: one connection, given by `db.migrate`."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from db import tables
+
+target = SQLModel.metadata
+assert tables.TenantRow.metadata is target
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=target)
+with context.begin_transaction():
+    context.run_migrations()

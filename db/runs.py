@@ -1,0 +1,80 @@
+"""Runs: read and listed, whatever their kind."""
+
+from typing import Any
+
+from db import ledger
+from db.session import Database, many, one
+from domain.auth import Principal, Scope
+from domain.base import Page
+from domain.errors import NotFound
+from domain.models import Usage
+from domain.runs import Run, RunError, RunRef
+
+_COLUMNS = """id, kind, subject_id, user_id, status, outcome, error_code, error_detail, model,
+    step AS steps, last_seq, input_tokens, output_tokens, cost_micros, created_at, finished_at"""
+_VISIBLE = "tenant_id = %(tenant)s AND (%(all)s OR user_id = %(user)s)"
+_READ = f"SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE} AND id = %(run)s"
+_LIST = f"""
+SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
+  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(subject)s::text IS NULL OR subject_id = %(subject)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+  AND (%(cursor)s::text IS NULL OR (created_at, id) < (
+        SELECT c.created_at, c.id FROM runs c WHERE c.tenant_id = %(tenant)s AND c.id = %(cursor)s))
+ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+"""
+_CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
+
+
+class Runs:
+    """The runs of a caller: their own, or the whole tenant's with `threads:admin`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, caller: Principal, run_id: str) -> Run:
+        """One run; raises NotFound (`run_unknown`)."""
+        async with self._database.transaction(caller.tenant_id) as connection:
+            row = await one(connection, _READ, _values(caller) | {"run": run_id})
+        if row is None:
+            raise NotFound("There is no such run.", code="run_unknown")
+        return _run(row)
+
+    async def find(
+        self, caller: Principal, *, cursor: str | None, limit: int, **filters: str | None
+    ) -> Page[Run]:
+        """Runs, the latest first, by kind, subject, status and outcome."""
+        values = _values(caller) | filters | {"cursor": cursor, "limit": limit + 1}
+        async with self._database.transaction(caller.tenant_id) as connection:
+            rows = await many(connection, _LIST, values)
+        runs = [_run(row) for row in rows[:limit]]
+        return Page(items=runs, next_cursor=runs[-1].id if len(rows) > limit else None)
+
+    async def note_cancel(self, caller: Principal, run_id: str) -> None:
+        """Write down who asked for a run to be cancelled."""
+        async with self._database.transaction(caller.tenant_id) as connection:
+            await ledger.audit(
+                connection, caller.tenant_id, caller.user_id, "run.cancelled", run_id
+            )
+
+    async def claim_stalled(self, silent: Any, again: Any, limit: int) -> list[RunRef]:
+        """Open runs of all tenants without an event for `silent`, none of them twice in `again`."""
+        values = {"silent": silent, "again": again, "limit": limit}
+        async with self._database.session() as connection:
+            return [RunRef.model_validate(row) for row in await many(connection, _CLAIM, values)]
+
+
+def _values(caller: Principal) -> dict[str, Any]:
+    everyone = caller.may(Scope.THREADS_ADMIN)
+    return {"tenant": caller.tenant_id, "user": caller.user_id, "all": everyone}
+
+
+def _run(row: dict[str, Any]) -> Run:
+    error = (
+        RunError(code=row["error_code"], detail=row["error_detail"]) if row["error_code"] else None
+    )
+    usage = Usage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"])
+    return Run(
+        **{key: row[key] for key in Run.model_fields if key in row}, error=error, usage=usage
+    )

@@ -1,0 +1,162 @@
+"""Connections and transactions: each names its tenant first, sealed so that SQL cannot forge it."""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domain.errors import Invalid, Unavailable
+from domain.names import is_tenant
+from domain.settings import Settings
+
+Connection = psycopg.AsyncConnection[DictRow]
+_POOL_WAIT_SECONDS = 10.0
+
+
+def seal_key(secret: str) -> bytes:
+    """The key that seals tenants' names, derived from the installation's secret (64 bytes)."""
+    return hashlib.sha512(b"perdure tenant seal\0" + secret.encode()).digest()
+
+
+def sealed(key: bytes, tenant_id: str) -> str:
+    """`tenant:hmac`, which the database's `perdure_tenant()` verifies (RFC 2104, SHA-256).
+
+    Only a holder of the secret can name a tenant: SQL that reaches the database by an injection
+    may set the variable, but not forge the seal.
+    """
+    if not is_tenant(tenant_id):
+        raise Invalid("That is not a tenant's id.", code="tenant_invalid")
+    return f"{tenant_id}:{hmac.new(key, tenant_id.encode(), 'sha256').hexdigest()}"
+
+
+def database_of(settings: Settings) -> "Database":
+    """The application's database; raises Invalid (`settings_invalid`) when none is named."""
+    if settings.database_url is None:
+        raise Invalid("Set DATABASE_URL, or run `perdure up`.", code="settings_invalid")
+    url, secret = settings.database_url.get_secret_value(), settings.secret.get_secret_value()
+    return Database(url, secret, settings.database_connections)
+
+
+class Database:
+    """The application's connections to Postgres.
+
+    Raises Unavailable (`database_unavailable`) when Postgres cannot be reached or goes away; what
+    was asked of it may then have happened, so only idempotent work is tried again.
+    """
+
+    def __init__(self, url: str, secret: str, connections: int = 8) -> None:
+        self.url = url
+        self._key = seal_key(secret)
+        self._seals: dict[str, str] = {}
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 2},
+            min_size=2,
+            max_size=connections,
+            timeout=_POOL_WAIT_SECONDS,
+            reconnect_timeout=2,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        try:
+            await self._pool.open(wait=True, timeout=_POOL_WAIT_SECONDS)
+        except PoolTimeout:
+            raise _unavailable() from None
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: str) -> AsyncIterator[Connection]:
+        """One transaction on behalf of one tenant, committed when the block ends well."""
+        try:
+            connection = await self._begin(
+                f"BEGIN; SET LOCAL perdure.tenant = '{self._seal(tenant_id)}'"
+            )
+            try:
+                yield connection
+                await connection.execute("COMMIT")
+            except BaseException:
+                await _abandon(connection)
+                raise
+            finally:
+                await self._pool.putconn(connection)
+        except (psycopg.OperationalError, PoolTimeout):
+            raise _unavailable() from None
+        except psycopg.DataError:
+            raise Invalid("Postgres cannot hold this value.", code="value_invalid") from None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection that names no tenant: it sees no tenant's rows, only functions."""
+        try:
+            connection = await self._begin("SELECT 1")
+            try:
+                yield connection
+            finally:
+                await self._pool.putconn(connection)
+        except (psycopg.OperationalError, PoolTimeout):
+            raise _unavailable() from None
+
+    async def listen(self, channel: str) -> AsyncIterator[str]:
+        """Payloads of a NOTIFY channel, on a connection of its own; an empty one says "listening".
+
+        Ends with Unavailable when the connection is lost: what came meanwhile must be read anew.
+        """
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self.url, autocommit=True
+            ) as connection:
+                await connection.execute(f"LISTEN {channel}")
+                yield ""
+                async for notice in connection.notifies():
+                    yield notice.payload
+        except psycopg.OperationalError:
+            raise _unavailable() from None
+
+    def _seal(self, tenant_id: str) -> str:
+        if (seal := self._seals.get(tenant_id)) is None:
+            seal = self._seals[tenant_id] = sealed(self._key, tenant_id)
+        return seal
+
+    async def _begin(self, statement: str) -> Connection:
+        connection = await self._pool.getconn()
+        try:
+            await connection.execute(statement)
+        except psycopg.OperationalError:
+            # Postgres was restarted: every idle connection is as dead as this one.
+            await self._pool.putconn(connection)
+            await self._pool.check()
+            connection = await self._pool.getconn()
+            await connection.execute(statement)
+        return connection
+
+
+async def _abandon(connection: Connection) -> None:
+    if connection.closed:
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except psycopg.Error:
+        await connection.close()
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The database does not answer.", code="database_unavailable")
+
+
+async def one(connection: Connection, query: str, values: dict[str, Any]) -> DictRow | None:
+    """The first row of a query, or None."""
+    return await (await connection.execute(query, values)).fetchone()
+
+
+async def many(connection: Connection, query: str, values: dict[str, Any]) -> list[DictRow]:
+    """All rows of a query."""
+    return await (await connection.execute(query, values)).fetchall()

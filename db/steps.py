@@ -1,0 +1,310 @@
+"""Steps: one question to the model, begun behind a fence and stored once with all that follows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from db import calls, ledger, turns
+from db.session import Connection, Database, many, one
+from domain.chat import (
+    CallVerdict,
+    FinishedStep,
+    Opening,
+    PlannedCall,
+    Question,
+    StepRef,
+    StepVerdict,
+    TurnClosing,
+)
+from domain.errors import NotFound, Superseded
+from domain.events import EventType, NewEvent
+from domain.models import PromptMessage, ToolCall
+from domain.runs import Outcome, RunRef
+
+# Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
+_BEGIN = """
+UPDATE runs SET step = %(step)s, attempt = %(attempt)s, status = 'running', active_at = now()
+WHERE tenant_id = %(tenant)s AND id = %(run)s AND finished_at IS NULL
+  AND (step, attempt) <= (%(step)s, %(attempt)s)
+RETURNING user_id, subject_id
+"""
+_STORED = """
+SELECT m.verdict, nullif(h.floor_run_id, m.run_id) AS next_run
+FROM messages m JOIN turns t ON t.tenant_id = m.tenant_id AND t.run_id = m.run_id
+JOIN threads h ON h.tenant_id = t.tenant_id AND h.id = t.thread_id
+WHERE m.tenant_id = %(tenant)s AND m.run_id = %(run)s AND m.thread_id = t.thread_id
+  AND m.role = 'assistant' AND m.step = %(step)s AND m.verdict IS NOT NULL
+"""
+_STALE = """
+SELECT EXISTS (SELECT FROM run_events WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+    AND step = %(step)s AND type = 'text.delta') AS stale
+"""
+_JOIN = """
+UPDATE messages m SET step = %(step)s - 1, part = s.part
+FROM (SELECT thread_id, id, row_number() OVER (ORDER BY created_at, id) AS part FROM messages
+      WHERE tenant_id = %(tenant)s AND thread_id = %(thread)s AND run_id = %(run)s
+        AND step IS NULL) AS s
+WHERE m.tenant_id = %(tenant)s AND m.thread_id = s.thread_id AND m.id = s.id
+RETURNING m.id, m.text, m.part
+"""
+_WAITING = """
+SELECT EXISTS (SELECT FROM messages WHERE tenant_id = %(tenant)s AND thread_id = %(thread)s
+    AND run_id = %(run)s AND step IS NULL) AS waiting
+"""
+_CONVERSATION = """
+WITH recent AS (
+    SELECT m.run_id, m.position, m.step, m.part, m.role, m.text,
+        sum(length(m.text) + 64) OVER (ORDER BY m.position DESC, m.step DESC, m.part DESC) AS size
+    FROM messages m JOIN turns me ON me.tenant_id = m.tenant_id AND me.run_id = %(run)s
+    WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(thread)s AND m.position <= me.position
+      AND m.step IS NOT NULL
+)
+SELECT role, text, (
+    SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result)
+        ORDER BY c.n) FROM tool_calls c
+    WHERE recent.role = 'assistant' AND c.tenant_id = %(tenant)s
+      AND c.run_id = recent.run_id AND c.step = recent.step) AS calls
+FROM recent WHERE size <= %(size)s OR run_id = %(run)s ORDER BY position, step, part
+"""
+_STORE = """
+INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text, partial,
+    verdict)
+VALUES (%(tenant)s, %(thread)s, %(message)s, %(run)s, %(position)s, %(step)s, 0, 'assistant',
+    %(text)s, false, %(verdict)s::jsonb)
+"""
+_CALLS = """
+INSERT INTO tool_calls (tenant_id, run_id, step, n, call_id, name, arguments, safety, status,
+    attempt)
+SELECT %(tenant)s, %(run)s, %(step)s, c.n - 1, c.call_id, c.name, c.arguments::jsonb, c.safety,
+    'pending', 0
+FROM unnest(%(call_ids)s::text[], %(names)s::text[], %(arguments)s::text[], %(safeties)s::text[])
+    WITH ORDINALITY AS c (call_id, name, arguments, safety, n)
+"""
+_BILL = """
+UPDATE runs SET input_tokens = input_tokens + %(input)s, output_tokens = output_tokens + %(output)s,
+    cost_micros = cost_micros + %(cost)s, status = %(status)s
+WHERE tenant_id = %(tenant)s AND id = %(run)s
+"""
+_ABANDONED = "This call was not made."
+
+
+class Steps:
+    """The steps of turns."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, step: StepRef, attempt: int, size: int) -> Opening:
+        """Take the step for this attempt and load the conversation, at most `size` characters.
+
+        Raises Superseded when a newer attempt has it or the run has ended otherwise, NotFound
+        (`run_unknown`) when the run was deleted.
+        """
+        values = _values(step, attempt)
+        async with self._database.transaction(step.run.tenant_id) as connection:
+            begun = await one(connection, _BEGIN, values)
+            if attempt > 1 or begun is None:
+                stored = await one(connection, _STORED, values)
+                if stored is not None:
+                    return _done(stored)
+            if begun is None:
+                raise await _refusal(connection, values)
+            values |= {"thread": begun["subject_id"], "size": size}
+            await _announce(connection, step, attempt, values)
+            stale = attempt > 1 and await one(connection, _STALE, values)
+            rows = await many(connection, _CONVERSATION, values)
+        return Opening(
+            verdict=None,
+            stale_text=bool(stale and stale["stale"]),
+            user_id=begun["user_id"],
+            messages=tuple(message for row in rows for message in _prompt(row)),
+        )
+
+    async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict:
+        """Store the step with its calls and questions; an answer without calls closes the turn.
+
+        Either all of it happens or nothing, and only for the current attempt (Superseded).
+        """
+        run = step.run
+        async with self._database.transaction(run.tenant_id) as connection:
+            turn = await turns.lock_turn(connection, run)
+            if turn is None:
+                raise NotFound("This run was deleted.", code="run_unknown")
+            values = _values(step, attempt) | {"thread": turn["thread_id"]}
+            final = not finished.calls and not await _is_waited_for(connection, values)
+            verdict = _verdict(step, finished, closed=final)
+            await ledger.append(
+                connection,
+                run,
+                step.number,
+                attempt,
+                _events(finished),
+                supersede=finished.supersede,
+            )
+            await _store(connection, values, turn, finished, verdict)
+            if not final:
+                return verdict
+            return await _close(connection, step, turn, finished, verdict)
+
+
+async def _close(
+    connection: Connection,
+    step: StepRef,
+    turn: dict[str, Any],
+    finished: FinishedStep,
+    verdict: StepVerdict,
+) -> StepVerdict:
+    usage = finished.completion.usage
+    totals = {
+        "input_tokens": turn["input_tokens"] + usage.input_tokens,
+        "output_tokens": turn["output_tokens"] + usage.output_tokens,
+        "cost_micros": turn["cost_micros"] + finished.completion.cost_micros,
+    }
+    closing = TurnClosing(run=step.run, outcome=Outcome.ANSWERED)
+    closed = await turns.finish(connection, closing, turn | totals, finished.completion.text)
+    return verdict.model_copy(update={"next_run": closed.next_run})
+
+
+def _values(step: StepRef, attempt: int) -> dict[str, Any]:
+    run = step.run
+    return {
+        "tenant": run.tenant_id,
+        "run": run.run_id,
+        "step": step.number,
+        "attempt": attempt,
+    }
+
+
+def _done(stored: dict[str, Any]) -> Opening:
+    verdict = StepVerdict.model_validate(stored["verdict"])
+    if verdict.closed:
+        verdict = verdict.model_copy(update={"next_run": stored["next_run"]})
+    return Opening(verdict=verdict, stale_text=False, user_id="", messages=())
+
+
+async def _refusal(connection: Connection, values: dict[str, Any]) -> NotFound | Superseded:
+    query = "SELECT 1 FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
+    if await one(connection, query, values) is None:
+        return NotFound("This run was deleted.", code="run_unknown")
+    return Superseded("A newer attempt has taken over this step, or the run has ended.")
+
+
+async def _announce(
+    connection: Connection, step: StepRef, attempt: int, values: dict[str, Any]
+) -> None:
+    events = []
+    if attempt == 1 and step.number == 1:
+        events.append(NewEvent(type=EventType.RUN_STARTED, data={}))
+    for joined in sorted(await many(connection, _JOIN, values), key=lambda row: row["part"]):
+        data = {"message_id": joined["id"], "text": joined["text"]}
+        events.append(NewEvent(type=EventType.MESSAGE_STEERED, data=data))
+    if attempt == 1:
+        events.append(NewEvent(type=EventType.STEP_STARTED, data={"model": step.model}))
+    if events:
+        await ledger.append(connection, step.run, step.number, attempt, events)
+
+
+def _prompt(row: dict[str, Any]) -> list[PromptMessage]:
+    """A stored message as the model sees it: an answer, then the results of its calls."""
+    calls = row["calls"] or []
+    message = PromptMessage(
+        role=row["role"],
+        text=row["text"],
+        tool_calls=tuple(ToolCall(call_id=c[0], name=c[1], arguments=c[2]) for c in calls),
+    )
+    results = [PromptMessage(role="tool", text=c[4] or _ABANDONED, call_id=c[0]) for c in calls]
+    return [message, *results]
+
+
+async def _is_waited_for(connection: Connection, values: dict[str, Any]) -> bool:
+    row = await one(connection, _WAITING, values)
+    return bool(row and row["waiting"])
+
+
+def _verdict(step: StepRef, finished: FinishedStep, *, closed: bool) -> StepVerdict:
+    completion = finished.completion
+    return StepVerdict(
+        model=completion.model,
+        input_tokens=completion.usage.input_tokens,
+        output_tokens=completion.usage.output_tokens,
+        calls=tuple(
+            CallVerdict(
+                n=n,
+                name=planned.call.name,
+                decision_id=decision_id(step.number, n) if planned.ask else None,
+            )
+            for n, planned in enumerate(finished.calls)
+        ),
+        closed=closed,
+    )
+
+
+def decision_id(step: int, n: int) -> str:
+    """The id of the question that is asked before a call, unique within its run."""
+    return f"{step}-{n}"
+
+
+def _events(finished: FinishedStep) -> list[NewEvent]:
+    completion = finished.completion
+    events = []
+    if finished.rest:
+        events.append(NewEvent(type=EventType.TEXT_DELTA, data={"text": finished.rest}))
+    data = {
+        "finish_reason": completion.finish_reason,
+        "model": completion.model,
+        "usage": completion.usage.model_dump(),
+        "cost_micros": completion.cost_micros,
+        "tool_calls": [planned.call.model_dump() for planned in finished.calls],
+    }
+    return [*events, NewEvent(type=EventType.STEP_FINISHED, data=data)]
+
+
+async def _store(
+    connection: Connection,
+    values: dict[str, Any],
+    turn: dict[str, Any],
+    finished: FinishedStep,
+    verdict: StepVerdict,
+) -> None:
+    completion = finished.completion
+    more = {
+        "position": turn["position"],
+        "message": turns.step_message_id(turn["message_id"], values["step"]),
+        "text": completion.text,
+        "verdict": verdict.model_dump_json(),
+        "input": completion.usage.input_tokens,
+        "output": completion.usage.output_tokens,
+        "cost": completion.cost_micros,
+        "status": "waiting" if any(planned.ask for planned in finished.calls) else "running",
+    }
+    await connection.execute(_STORE, values | more)
+    await connection.execute(_BILL, values | more)
+    if finished.calls:
+        await connection.execute(_CALLS, values | _call_values(finished.calls))
+        await _ask(connection, values, finished)
+
+
+def _call_values(calls: Sequence[PlannedCall]) -> dict[str, Any]:
+    return {
+        "call_ids": [planned.call.call_id for planned in calls],
+        "names": [planned.call.name for planned in calls],
+        "arguments": [orjson.dumps(planned.call.arguments).decode() for planned in calls],
+        "safeties": [planned.safety for planned in calls],
+    }
+
+
+async def _ask(connection: Connection, values: dict[str, Any], finished: FinishedStep) -> None:
+    run = RunRef(tenant_id=values["tenant"], run_id=values["run"])
+    for n, planned in enumerate(finished.calls):
+        if planned.ask:
+            question = Question(
+                id=decision_id(values["step"], n),
+                run=run,
+                step=values["step"],
+                n=n,
+                call=planned.call,
+                reason=planned.ask,
+                limit=finished.decision_limit,
+            )
+            await calls.ask(connection, question)

@@ -1,0 +1,63 @@
+"""Who calls, and what they may do: principals, the six roles and their scopes."""
+
+from enum import IntEnum, StrEnum
+
+from domain.base import Contract
+
+
+class Role(IntEnum):
+    """The six roles; a higher number may do all that a lower one may."""
+
+    GUEST = 10
+    VIEWER = 20
+    ANALYST = 40
+    DEVELOPER = 60
+    MANAGER = 80
+    ADMIN = 100
+
+
+class Scope(StrEnum):
+    """What a route asks for. `admin` scopes reach other users' things within the tenant."""
+
+    THREADS_READ = "threads:read"
+    THREADS_WRITE = "threads:write"
+    THREADS_ADMIN = "threads:admin"
+    RUNS_READ = "runs:read"
+    RUNS_WRITE = "runs:write"
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    KEYS_ADMIN = "keys:admin"
+
+
+_FIRST_ROLE = {
+    Scope.THREADS_READ: Role.GUEST,
+    Scope.RUNS_READ: Role.GUEST,
+    Scope.TASKS_READ: Role.GUEST,
+    Scope.THREADS_WRITE: Role.VIEWER,
+    Scope.RUNS_WRITE: Role.VIEWER,
+    Scope.TASKS_WRITE: Role.VIEWER,
+    Scope.THREADS_ADMIN: Role.MANAGER,
+    Scope.KEYS_ADMIN: Role.ADMIN,
+}
+
+
+def scopes_of(role: Role) -> frozenset[Scope]:
+    """All scopes that a role holds."""
+    return frozenset(scope for scope, first in _FIRST_ROLE.items() if role >= first)
+
+
+def first_role(scope: Scope) -> Role:
+    """The lowest role that holds a scope; a 403 names it."""
+    return _FIRST_ROLE[scope]
+
+
+class Principal(Contract):
+    """An authenticated caller: one user of one tenant."""
+
+    tenant_id: str
+    user_id: str
+    role: Role
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes

@@ -1,0 +1,111 @@
+"""The one way to fail: few classes, each with a stable code, an HTTP status and its data.
+
+Two edges translate: the API into problem+json (RFC 9457), the activity interceptor into
+`ApplicationError(type=code, non_retryable=not retryable)`. Nothing branches on message text.
+"""
+
+from datetime import timedelta
+from typing import ClassVar
+
+
+class PerdureError(Exception):
+    """Something went wrong that a caller can understand.
+
+    `code` is stable and part of the interface, `detail` is for people, `facts` are extra members
+    of the problem document. `retry_after` asks for the next try not to come before that time.
+    """
+
+    code: str = "internal_error"
+    status: ClassVar[int] = 500
+    retryable: bool = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        retry_after: timedelta | None = None,
+        retryable: bool | None = None,
+        **facts: str | int | None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or self.code
+        self.retryable = self.retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        self.facts = facts
+
+
+class Invalid(PerdureError):
+    """The request can never succeed as it is."""
+
+    code = "request_invalid"
+    status = 422
+
+
+class Unauthenticated(PerdureError):
+    """Nobody we know: no credentials, or none that we accept."""
+
+    code = "credentials_invalid"
+    status = 401
+
+
+class Forbidden(PerdureError):
+    """We know the caller, who may not do this; `facts` names what is missing."""
+
+    code = "scope_missing"
+    status = 403
+
+
+class NotFound(PerdureError):
+    """No such thing, or it belongs to somebody else: the two look the same from outside."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(PerdureError):
+    """The thing is in a state that does not allow this."""
+
+    code = "state_conflict"
+    status = 409
+
+
+class TooLarge(PerdureError):
+    """More bytes than we take."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class Unavailable(PerdureError):
+    """A part that we depend on does not answer; trying again later may help."""
+
+    code = "dependency_unavailable"
+    status = 503
+    retryable = True
+
+
+class ModelFailed(PerdureError):
+    """A model call did not give a usable answer. Codes: `model_rate_limited`, `model_unavailable`,
+    `model_timeout`, `model_truncated`, `model_garbled` (retryable); `model_credentials`,
+    `model_rejected`, `context_too_long` (not)."""
+
+    code = "model_unavailable"
+    status = 502
+    retryable = True
+
+
+class ToolFailed(PerdureError):
+    """A tool server could not be asked, or did not answer in time; nobody knows if it acted."""
+
+    code = "tool_unavailable"
+    status = 502
+    retryable = True
+
+
+class Superseded(PerdureError):
+    """A newer attempt has taken over, or the run has ended: this one may not write any more."""
+
+    code = "attempt_superseded"
+    status = 409

@@ -1,0 +1,85 @@
+"""Names that outlive a deploy: Temporal stores them, so they are written once and never changed."""
+
+import re
+from enum import StrEnum
+
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
+
+TENANT_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+class Kind(StrEnum):
+    """The kinds of runs: the second part of a workflow id, the first of a run id."""
+
+    TURN = "turn"
+
+
+class TaskQueue(StrEnum):
+    """One queue per worker role; a workflow and its activities share it."""
+
+    CHAT = "chat"
+
+
+class WorkflowType(StrEnum):
+    """Workflows, named by the thing that happens."""
+
+    CHAT_TURN = "ChatTurn"
+
+
+class Lane:
+    """Priority keys: Temporal serves lower numbers first."""
+
+    INTERACTIVE = 1
+    DEFAULT = 3
+    BATCH = 5
+
+
+TENANT_ID = SearchAttributeKey.for_keyword("TenantId")
+KIND = SearchAttributeKey.for_keyword("Kind")
+SUBJECT_ID = SearchAttributeKey.for_keyword("SubjectId")
+OUTCOME = SearchAttributeKey.for_keyword("Outcome")
+MODEL = SearchAttributeKey.for_keyword("Model")
+SEARCH_ATTRIBUTES = (TENANT_ID, KIND, SUBJECT_ID, OUTCOME, MODEL)
+
+
+def run_id(kind: Kind, *parts: str) -> str:
+    """The id of a run as clients know it: one URL segment, its kind first."""
+    return ".".join((kind, *parts))
+
+
+def turn_id(thread_id: str, message_id: str) -> str:
+    """The run of the turn that answers a message: the same message is the same run."""
+    return run_id(Kind.TURN, thread_id, message_id)
+
+
+def workflow_id(tenant_id: str, run: str) -> str:
+    """The run's workflow id; the tenant comes first, because it selects the encryption key."""
+    kind, _, business_id = run.partition(".")
+    return f"{tenant_id}/{kind}/{business_id}"
+
+
+def effect_key(run: str, step: int, call: int) -> str:
+    """The idempotency key of an effect, made from its place: stable over retries and replays."""
+    return f"{run}/{step}/{call}"
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a text can be a tenant's id."""
+    return re.fullmatch(TENANT_PATTERN, text) is not None
+
+
+def tags(tenant_id: str, kind: Kind, subject_id: str, model: str) -> TypedSearchAttributes:
+    """The search attributes that every start passes."""
+    pairs = ((TENANT_ID, tenant_id), (KIND, kind.value), (SUBJECT_ID, subject_id), (MODEL, model))
+    return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in pairs])
+
+
+def lane(tenant_id: str, key: int) -> Priority:
+    """The priority of a start: fair between tenants within a lane."""
+    return Priority(priority_key=key, fairness_key=tenant_id)

@@ -1,0 +1,122 @@
+"""Settings: the only reader of the environment, read once by each process's entry point."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+
+from domain.base import Contract
+from domain.errors import Invalid
+from domain.tools import ToolServer
+
+OFFLINE_MODEL = "offline/assistant"
+_PREFIX = "PERDURE_"
+_JSON_FIELDS = {"tool_servers"}
+_LIST_FIELDS = {"ask_first", "allowed_hosts"}
+_MODEL_BY_KEY = (
+    ("OPENAI_API_KEY", "openai/gpt-4o-mini"),
+    ("ANTHROPIC_API_KEY", "anthropic/claude-haiku-4-5"),
+    ("OPENROUTER_API_KEY", "openrouter/openai/gpt-4o-mini"),
+    ("OLLAMA_API_BASE", "ollama_chat/llama3.2"),
+)
+_SYSTEM_PROMPT = (
+    "You are a helpful assistant. You keep the user's to-do list with the task tools and never "
+    "claim that a task changed unless a tool said so. When a request is unclear, say what you "
+    "can do."
+)
+
+
+class Settings(Contract):
+    """How this installation runs.
+
+    Every field is read from `PERDURE_<FIELD>`, or from the TOML file that `PERDURE_CONFIG` names
+    (the environment wins). `DATABASE_URL` is the application's, `TEMPORAL_*` belongs to Temporal's
+    own environment configuration, and providers' keys to LiteLLM.
+    """
+
+    data_dir: Path = Path("~/.perdure")
+    database_url: SecretStr | None = None
+    database_owner_url: SecretStr | None = None
+    database_connections: int = Field(default=8, ge=2, le=200)
+    secret: SecretStr = SecretStr("")
+    model: str = OFFLINE_MODEL
+    model_window: int | None = Field(default=None, ge=512)
+    model_first_token_seconds: float = Field(default=60, gt=0)
+    model_silence_seconds: float = Field(default=30, gt=0)
+    system_prompt: str = _SYSTEM_PROMPT
+    max_steps: int = Field(default=20, ge=1, le=200)
+    turn_seconds: float = Field(default=600, gt=0)
+    decision_seconds: float = Field(default=86_400, gt=0)
+    tool_servers: tuple[ToolServer, ...] = ()
+    ask_first: frozenset[str] = frozenset()
+    allowed_hosts: frozenset[str] = frozenset({"*"})
+    api: str = "http://127.0.0.1:8000"
+    api_key: SecretStr | None = None
+    log_level: str = "info"
+    ready_file: Path | None = None
+
+    @property
+    def turn_limit(self) -> timedelta:
+        return timedelta(seconds=self.turn_seconds)
+
+    @property
+    def decision_limit(self) -> timedelta:
+        return timedelta(seconds=self.decision_seconds)
+
+    @property
+    def home(self) -> Path:
+        """The data directory, its `~` resolved."""
+        return self.data_dir.expanduser().resolve()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings; raises Invalid (`settings_invalid`) that names each wrong field."""
+        values = _from_file(environ.get(f"{_PREFIX}CONFIG"))
+        values |= {
+            field: _parse(field, environ[name])
+            for field in cls.model_fields
+            if (name := f"{_PREFIX}{field.upper()}") in environ
+        }
+        if "DATABASE_URL" in environ:
+            values["database_url"] = environ["DATABASE_URL"]
+        values.setdefault("model", _default_model(environ))
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise Invalid(_readable(error), code="settings_invalid") from None
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Invalid(
+            f"Cannot read PERDURE_CONFIG={path}: {error}", code="settings_invalid"
+        ) from None
+
+
+def _parse(field: str, text: str) -> Any:
+    if field in _LIST_FIELDS:
+        return frozenset(name.strip() for name in text.split(",") if name.strip())
+    if field not in _JSON_FIELDS:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        name = f"{_PREFIX}{field.upper()}"
+        raise Invalid(f"{name} is not valid JSON.", code="settings_invalid") from None
+
+
+def _default_model(environ: Mapping[str, str]) -> str:
+    return next((model for key, model in _MODEL_BY_KEY if environ.get(key)), OFFLINE_MODEL)
+
+
+def _readable(error: ValidationError) -> str:
+    lines = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return "Settings are wrong. " + "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Processes that poll Temporal and do the work."""

@@ -1,0 +1,102 @@
+"""A worker process: it polls the queues of its roles until it is told to stop, then drains."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+import uvloop
+from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from adapters import logs
+from adapters.interceptor import ActivityEdge
+from adapters.readiness import say_ready
+from adapters.temporal import connect
+from db.session import Database, database_of
+from domain.errors import Invalid, Unavailable
+from domain.settings import Settings
+from workers.fleet import FLEET, Role, Wired
+from workers.wiring import wired
+
+Made = TypeVar("Made")
+_DRAIN = timedelta(seconds=20)
+_log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, roles: Sequence[str]) -> None:
+    """Work for these roles until SIGINT or SIGTERM; raises Invalid for an unknown role."""
+    if unknown := [role for role in roles if role not in FLEET]:
+        detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
+        raise Invalid(detail, code="role_unknown")
+    logs.configure(settings.log_level)
+    uvloop.run(_serve(settings, [FLEET[role] for role in roles]))
+
+
+async def _serve(settings: Settings, roles: list[Role]) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    runtime = Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=timedelta(seconds=10))
+    database = database_of(settings)
+    async with AsyncExitStack() as stack:
+        await _eventually(database.open, stop)
+        stack.push_async_callback(database.close)
+        client = await _eventually(lambda: connect(runtime=runtime), stop)
+        if client is None:
+            return
+        for worker in await _workers(stack, settings, database, client, roles):
+            await stack.enter_async_context(worker)
+        _log.info("worker ready", roles=[role.queue.value for role in roles])
+        say_ready(settings)
+        await stop.wait()
+
+
+async def _workers(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    client: Client,
+    roles: list[Role],
+) -> list[Worker]:
+    activities = await stack.enter_async_context(wired(settings, database, client))
+    return [make_worker(client, role, activities) for role in roles]
+
+
+def make_worker(client: Client, role: Role, activities: Wired) -> Worker:
+    """The worker of one role.
+
+    Workflows run without the SDK's sandbox, which costs four times the CPU: `tests/` run them
+    inside it, import-linter keeps I/O out, and recorded histories are replayed.
+    """
+    return Worker(
+        client,
+        task_queue=role.queue,
+        workflows=role.workflows,
+        activities=role.activities(activities),
+        interceptors=[ActivityEdge()],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_concurrent_activities=role.max_activities,
+        max_concurrent_workflow_tasks=100,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        max_heartbeat_throttle_interval=timedelta(seconds=2),
+        graceful_shutdown_timeout=_DRAIN,
+    )
+
+
+async def _eventually(make: Callable[[], Awaitable[Made]], stop: asyncio.Event) -> Made | None:
+    """Try until it works: what a worker needs may start after the worker does."""
+    told = False
+    while not stop.is_set():
+        try:
+            return await make()
+        except Unavailable as error:
+            if not told:
+                _log.info("waiting", reason=error.detail)
+                told = True
+            await asyncio.sleep(0.2)
+    return None

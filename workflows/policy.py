@@ -1,0 +1,60 @@
+"""Timeouts and retries, named by what they protect."""
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType, LocalActivityConfig
+
+
+class Protection(TypedDict):
+    """What is fixed about an activity; `schedule_to_close` is left to the turn's time limit."""
+
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
+
+
+# A lost worker is noticed by the silence of its heartbeats, which cost the server a write each.
+HEARTBEAT = timedelta(seconds=2.5)
+
+# Cancelling does not wait for the activity: the fence refuses whatever it still writes.
+MODEL = Protection(
+    start_to_close_timeout=timedelta(minutes=10),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=300),
+        backoff_coefficient=2.5,
+        maximum_interval=timedelta(seconds=15),
+        maximum_attempts=6,
+    ),
+    cancellation_type=ActivityCancellationType.TRY_CANCEL,
+)
+
+TOOL = Protection(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=200),
+        backoff_coefficient=3,
+        maximum_interval=timedelta(seconds=10),
+        maximum_attempts=4,
+    ),
+    cancellation_type=ActivityCancellationType.TRY_CANCEL,
+)
+
+# The record must be written, whatever it takes: there is no maximum of attempts.
+STORE = LocalActivityConfig(
+    start_to_close_timeout=timedelta(seconds=5),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=5),
+    ),
+)
+
+
+def net(round: int, first: timedelta, most: timedelta) -> timedelta:
+    """How long to rely on a signal before the record is read again: doubled each round."""
+    return min(first * (1 << min(round, 16)), most)
