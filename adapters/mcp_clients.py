@@ -172,8 +172,9 @@ class _Held:
         return self._task.done() or (isinstance(self._target, _Command) and self._target.gone)
 
     async def client(self) -> Client:
-        either: set[asyncio.Future[Any]] = {self._task, self._ready}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.done():
+            either: set[asyncio.Future[Any]] = {self._task, self._ready}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
             return self._ready.result()
         self._task.result()
@@ -195,4 +196,4 @@ class _Held:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.warning("the connection to a tool server broke: %r", error)
+        _log.info("the connection to a tool server broke: %r", error)

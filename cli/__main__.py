@@ -31,7 +31,7 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The API's; 0: any.")] = 8000,
     temporal_port: Port = 7233,
     ui_port: Port = 8233,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")] = 1,
 ) -> None:
     """Start everything on this machine, and keep it running until Ctrl-C."""
     from cli.home import Home

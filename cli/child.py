@@ -106,7 +106,7 @@ class Child:
     async def _death(self) -> str:
         if self._process:
             await self._gone(self._process)
-        code = self._own.returncode if self._own else None
+        code = await self._own.wait() if self._own else None
         self._forget()
         return how_it_ended(code)
 

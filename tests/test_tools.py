@@ -177,6 +177,7 @@ class TestCall:
         first = int((await use(odd_box, "odd_pid")).text)
         os.kill(first, signal.SIGKILL)
         await until(lambda: not Path(f"/proc/{first}").exists())
+        await anyio.wait_all_tasks_blocked()
 
         assert (await use(odd_box, "odd_pid")).text != str(first)
 
@@ -194,6 +195,7 @@ class TestCall:
         started, cancelled = tmp_path / "started", tmp_path / "cancelled"
         arguments = {"started": str(started), "cancelled": str(cancelled)}
         tool = (await odd_box.tools("acme"))["odd_wait"]
+        assert (await use(odd_box, "odd_echo", text="up")).text == "up"
 
         await give_up(odd_box, tool, arguments, how, started.exists)
 
@@ -259,7 +261,7 @@ class StuckTasks(TasksInMemory):
 async def give_up(box: McpToolBox, tool: Tool, arguments: Any, how: str, started: Any) -> None:
     """Call a tool that never ends until it has started, and then give up on it."""
     if how == "timeout":
-        hasty = tool.model_copy(update={"timeout": timedelta(seconds=0.5)})
+        hasty = tool.model_copy(update={"timeout": timedelta(seconds=1)})
         with pytest.raises(ToolFailed) as failure:
             await box.call(hasty, arguments, caller())
         assert failure.value.code == "tool_timeout"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -33,8 +34,16 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "data")
+def folder() -> Iterator[Path]:
+    """A new folder. Not pytest's own: each session of pytest locks other users out of those, and
+    with them the user on whose behalf root starts PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="perdure-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def home(folder: Path) -> Home:
+    home = Home(folder / "data")
     with home.locked():
         return home
 
@@ -272,8 +281,8 @@ class TestPostgres:
         async with self.served(home) as (server, _):
             assert self.ask(server, "SELECT 1") == [(1,)]
 
-    async def test_a_long_path_is_no_hindrance(self, tmp_path: Path) -> None:
-        home = Home(tmp_path / ("d" * 90) / "data")
+    async def test_a_long_path_is_no_hindrance(self, folder: Path) -> None:
+        home = Home(folder / ("d" * 90) / "data")
         with home.locked():
             async with self.served(home) as (server, _):
                 assert self.ask(server, "SELECT 1") == [(1,)]
@@ -387,8 +396,7 @@ class TestUp:
             finally:
                 process.terminate()
 
-    def test_it_is_ready_mends_itself_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        folder = tmp_path / "data"
+    def test_it_is_ready_mends_itself_and_leaves_nothing_behind(self, folder: Path) -> None:
         with self.started(folder) as (process, report):
             pids = report["pids"]
             everybody = [*pids["workers"], pids["api"], pids["temporal"], pids["postgres"]]
@@ -409,8 +417,7 @@ class TestUp:
             assert process.stdout.read() == ""
             assert not [successor for successor in successors if alive(successor)]
 
-    def test_after_a_kill_the_next_start_finds_everything_again(self, tmp_path: Path) -> None:
-        folder = tmp_path / "data"
+    def test_after_a_kill_the_next_start_finds_everything_again(self, folder: Path) -> None:
         with self.started(folder) as (process, report):
             process.kill()
             process.wait(10)

@@ -11,13 +11,13 @@ import structlog
 import uvloop
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from adapters import logs
 from adapters.interceptor import ActivityEdge
 from adapters.readiness import say_ready
 from adapters.temporal import connect
-from db.session import Database, database_of
+from db.session import database_of
 from domain.errors import Invalid, Unavailable
 from domain.settings import Settings
 from workers.fleet import FLEET, Role, Wired
@@ -28,16 +28,23 @@ _DRAIN = timedelta(seconds=20)
 _log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, roles: Sequence[str]) -> None:
-    """Work for these roles until SIGINT or SIGTERM; raises Invalid for an unknown role."""
+def serve(
+    settings: Settings, roles: Sequence[str], interceptors: Sequence[Interceptor] = ()
+) -> None:
+    """Work for these roles until SIGINT or SIGTERM; raises Invalid for an unknown role.
+
+    `interceptors` come closest to the activities: a place for what an installation adds.
+    """
     if unknown := [role for role in roles if role not in FLEET]:
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
         raise Invalid(detail, code="role_unknown")
     logs.configure(settings.log_level)
-    uvloop.run(_serve(settings, [FLEET[role] for role in roles]))
+    uvloop.run(_serve(settings, [FLEET[role] for role in roles], interceptors))
 
 
-async def _serve(settings: Settings, roles: list[Role]) -> None:
+async def _serve(
+    settings: Settings, roles: list[Role], interceptors: Sequence[Interceptor]
+) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -49,25 +56,18 @@ async def _serve(settings: Settings, roles: list[Role]) -> None:
         client = await _eventually(lambda: connect(runtime=runtime), stop)
         if client is None:
             return
-        for worker in await _workers(stack, settings, database, client, roles):
+        activities = await stack.enter_async_context(wired(settings, database, client))
+        for role in roles:
+            worker = make_worker(client, role, activities, interceptors)
             await stack.enter_async_context(worker)
         _log.info("worker ready", roles=[role.queue.value for role in roles])
         say_ready(settings)
         await stop.wait()
 
 
-async def _workers(
-    stack: AsyncExitStack,
-    settings: Settings,
-    database: Database,
-    client: Client,
-    roles: list[Role],
-) -> list[Worker]:
-    activities = await stack.enter_async_context(wired(settings, database, client))
-    return [make_worker(client, role, activities) for role in roles]
-
-
-def make_worker(client: Client, role: Role, activities: Wired) -> Worker:
+def make_worker(
+    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor] = ()
+) -> Worker:
     """The worker of one role.
 
     Workflows run without the SDK's sandbox, which costs four times the CPU: `tests/` run them
@@ -78,7 +78,7 @@ def make_worker(client: Client, role: Role, activities: Wired) -> Worker:
         task_queue=role.queue,
         workflows=role.workflows,
         activities=role.activities(activities),
-        interceptors=[ActivityEdge()],
+        interceptors=[ActivityEdge(), *interceptors],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_concurrent_activities=role.max_activities,
         max_concurrent_workflow_tasks=100,
