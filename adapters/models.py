@@ -49,7 +49,7 @@ class LiteLLMGateway:
                     yield TextPart(text=text)
                 chunk = await self._next(chunks)
         except FAILURES as error:
-            raise _explain(error, watch, request) from None
+            raise _explain(error, watch, request) from error
         finally:
             if chunks is not None:
                 await chunks.aclose()

@@ -61,9 +61,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker process."""
-    from workers.__main__ import serve
-
     from domain.names import TaskQueue
+    from workers.__main__ import serve
 
     serve(_joined_settings(), role or [queue.value for queue in TaskQueue])
 

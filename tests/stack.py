@@ -30,6 +30,7 @@ class Stack:
     ready: dict[str, Any] = field(default_factory=dict)
     provider_url: str = ""
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    _clients: list[httpx.Client] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.provider_url = self._start_provider()
@@ -43,6 +44,8 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
         for process in reversed(self._processes):
             process.terminate()
         for process in self._processes:
@@ -86,7 +89,9 @@ class Stack:
     def client(self, user: str = "ann", role: str = "developer", tenant: str = "default") -> "Api":
         """The API, called by this user."""
         headers = {"Authorization": f"Bearer {self.token(user, role, tenant)}"}
-        return Api(base_url=self.ready["api"], headers=headers, timeout=60)
+        api = Api(base_url=self.ready["api"], headers=headers, timeout=60)
+        self._clients.append(api)
+        return api
 
     def script(self, **behaviour: Any) -> None:
         """Tell the provider what to do next (see `tests/provider.py`)."""
@@ -100,7 +105,7 @@ class Stack:
     def _start_provider(self) -> str:
         process = self.spawn([sys.executable, "-m", "tests.provider", "--port", "0"])
         assert process.stdout is not None
-        return process.stdout.readline().split()[-1]
+        return process.stdout.readline().split()[-1].removesuffix("/v1")
 
 
 @dataclass(frozen=True)
