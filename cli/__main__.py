@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import keys, runs
 from domain.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -101,6 +102,22 @@ def doctor(data_dir: DataDir = None) -> None:
     settings = _settings()
     home = (data_dir or settings.home).expanduser().resolve()
     raise typer.Exit(examine(settings, home, os.environ))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,
+) -> None:
+    """See a conversation survive the death of its worker, in under a minute."""
+    from cli.demo import demo as play
+
+    play(keep=keep)
+
+
+app.command()(runs.ask)
+app.add_typer(runs.app, name="runs")
+app.add_typer(keys.tenants, name="tenants")
+app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ def taker(port: int) -> str:
         sockets = psutil.net_connections("tcp")
     except psutil.AccessDenied:
         return "another program"
-    listeners = (s for s in sockets if s.status == psutil.CONN_LISTEN and s.laddr)
-    pid = next((s.pid for s in listeners if s.laddr.port == port and s.pid), None)
+    listeners = (s for s in sockets if s.status == psutil.CONN_LISTEN and s.pid)
+    pid = next((s.pid for s in listeners if getattr(s.laddr, "port", 0) == port), None)
     return f"{_name(pid)} (pid {pid})" if pid else "another program"
 
 

@@ -54,7 +54,7 @@ class Settings(Contract):
     tool_servers: tuple[ToolServer, ...] = ()
     ask_first: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] = frozenset({"*"})
-    api: str = "http://127.0.0.1:8000"
+    api: str | None = None
     api_key: SecretStr | None = None
     log_level: str = "info"
     ready_file: Path | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import Stack
+from tests.stack import Stack, stack_home
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """One stack for all tests that leave it alive; each test uses threads and users of its own."""
-    with Stack(tmp_path_factory.mktemp("stack") / "home") as stack:
+    with stack_home() as home, Stack(home) as stack:
         yield stack

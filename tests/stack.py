@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -192,3 +194,13 @@ def shown_text(events: list[Event]) -> str:
         elif event.type == "text.delta":
             text += event.data["text"]
     return text
+
+
+@contextmanager
+def stack_home() -> Iterator[Path]:
+    """A data directory for a stack.
+
+    Not `tmp_path`: as root, PostgreSQL runs as another user, whom pytest's folders lock out.
+    """
+    with tempfile.TemporaryDirectory(prefix="perdure-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "home"

@@ -15,9 +15,13 @@ from domain.settings import Settings
 from tests.provider import Provider
 from tests.provider_replies import Behaviour
 
-# LiteLLM builds its pydantic models on first use, with types that pydantic warns about.
-LITELLM_WARNS = "ignore:Item .* on TypedDict class:UserWarning"
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings(LITELLM_WARNS)]
+# Both are LiteLLM's: types that pydantic warns about, and an attribute that it has deprecated.
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(30),
+    pytest.mark.filterwarnings("ignore:Item .* on TypedDict class:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+]
 
 KEY = "sk-very-secret-0123456789"
 PROMPT = "My password is correct horse battery staple."

@@ -1,0 +1,86 @@
+"""The API, as the operators' verbs and the demo call it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from cli.home import Home
+from domain.errors import Invalid, PerdureError, Unavailable
+from domain.settings import Settings
+
+Event = dict[str, Any]
+
+
+class Client:
+    """Calls the API at PERDURE_API with PERDURE_API_KEY, or those of the local stack.
+
+    Raises Unavailable when nobody answers, and the API's own problems as PerdureError.
+    """
+
+    def __init__(self, api: str, key: str) -> None:
+        self._http = httpx.Client(
+            base_url=api, headers={"X-API-Key": key}, timeout=httpx.Timeout(10, read=60)
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Client":
+        """The client of these settings; raises Invalid when there is no key to be found."""
+        home = Home(settings.home)
+        key = settings.api_key.get_secret_value() if settings.api_key else home.read("api_key")
+        if key is None:
+            raise Invalid("Set PERDURE_API_KEY, or start `perdure up` first.", code="key_missing")
+        local = home.addresses().get("api") if settings.api_key is None else None
+        return cls(settings.api or local or "http://127.0.0.1:8000", key)
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """The answer's JSON, or None if it has none."""
+        try:
+            answer = self._http.request(method, f"/api/v1{path}", **arguments)
+        except httpx.HTTPError:
+            raise self._silent() from None
+        _check(answer)
+        return answer.json() if answer.content else None
+
+    def say(self, thread_id: str, text: str) -> str:
+        """Send a message; the id of the run that answers it."""
+        accepted = self.call("POST", f"/threads/{thread_id}/messages", json={"text": text})
+        return str(accepted["run_id"])
+
+    def events(self, run_id: str, after: int = 0) -> Iterator[Event]:
+        """A run's events until its end. A connection that breaks is picked up where it was."""
+        while True:
+            try:
+                for event in self._stream(run_id, after):
+                    after = event["seq"]
+                    yield event
+                    if event["type"] == "run.finished":
+                        return
+                return
+            except httpx.TransportError:
+                continue
+
+    def _stream(self, run_id: str, after: int) -> Iterator[Event]:
+        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
+        with self._http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as stream:
+            if stream.is_error:
+                stream.read()
+            _check(stream)
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def _silent(self) -> Unavailable:
+        address = self._http.base_url
+        return Unavailable(f"Nobody answers at {address}. Is `perdure up` running there?")
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    try:
+        problem = answer.json()
+        raise PerdureError(str(problem["detail"]), code=str(problem["code"]))
+    except (ValueError, KeyError):
+        raise PerdureError(f"The API answered {answer.status_code}.") from None

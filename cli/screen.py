@@ -1,0 +1,70 @@
+"""The screen: a run's text as it streams in, right through retries."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from cli.client import Event
+
+
+class Answer:
+    """Prints the text of a run, and notes what else happens in it.
+
+    When a retry supersedes what was printed, its words are compared instead of printed again: the
+    screen goes on where they go on, and starts a new line only if they differ.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed = ""
+        self._text = ""
+
+    @property
+    def text(self) -> str:
+        return self._text
+
+    def show(self, event: Event) -> None:
+        """Take in one event."""
+        kind, data = event["type"], event["data"]
+        if kind == "text.delta":
+            self._text += data["text"]
+            self._print_new()
+        elif kind == "step.superseded":
+            self._text = ""
+        elif kind == "step.finished":
+            self._end_step(data)
+        elif kind == "tool.finished":
+            self._note(f"{data['name']}: {data['status']}")
+        elif kind == "run.finished" and data["error"]:
+            self._note(f"{data['outcome']}: {data['error']['detail']}")
+
+    def _print_new(self) -> None:
+        if self._printed.startswith(self._text):
+            return
+        if not self._text.startswith(self._printed):
+            self._console.print("\n", end="")
+            self._printed = ""
+        fresh = self._text[len(self._printed) :]
+        self._console.print(fresh, end="", markup=False, highlight=False, soft_wrap=True)
+        self._printed = self._text
+
+    def _end_step(self, data: Event) -> None:
+        if self._text:
+            self._console.print()
+        for call in data["tool_calls"]:
+            arguments = ", ".join(f"{name}={value!r}" for name, value in call["arguments"].items())
+            self._note(f"{call['name']}({arguments})")
+        if data["tool_calls"]:
+            self._text = self._printed = ""
+
+    def _note(self, text: str) -> None:
+        self._console.print(f"  · {text}", style="dim", markup=False, highlight=False)
+
+
+def show(console: Console, events: Iterator[Event]) -> Event:
+    """Show a run to its end; its last event."""
+    answer = Answer(console)
+    event: Event = {}
+    for event in events:
+        answer.show(event)
+    return event
