@@ -177,6 +177,8 @@ class TestCall:
         first = int((await use(odd_box, "odd_pid")).text)
         os.kill(first, signal.SIGKILL)
         await until(lambda: not Path(f"/proc/{first}").exists())
+        # One look at the pipes, so that the loop knows it too, and time to act on it.
+        await anyio.sleep(0)
         await anyio.wait_all_tasks_blocked()
 
         assert (await use(odd_box, "odd_pid")).text != str(first)

@@ -1,0 +1,272 @@
+"""Isolation: no tenant reaches another's rows, not even with SQL of its own."""
+
+import hashlib
+import hmac
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import create_engine
+from sqlmodel import SQLModel
+
+from db import tables
+from db.migrate import APP_ROLE
+from tests.database import as_application, as_owner, seal_of, url_of
+from tests.stack import Stack
+
+# What is not a tenant's: the version of the tables, and the key that seals tenants' names.
+NOBODYS = {"alembic_version", "tenant_seal"}
+TENANT, STRANGER = "victim", "attacker"
+
+
+@pytest.fixture(scope="module")
+def rows(stack: Stack) -> dict[str, int]:
+    """A tenant with a row in every table; gives the number of its rows in each."""
+    with stack.client("vera", tenant=TENANT) as vera:
+        vera.ask('call add_task {"title": "secret"}')
+    with as_owner(stack) as owner:
+        owner.execute("INSERT INTO tenants VALUES (%s, 'V') ON CONFLICT DO NOTHING", [TENANT])
+        owner.execute(
+            "INSERT INTO api_keys (tenant_id, id, name, user_id, role, hash) "
+            "VALUES (%s, 'k', 'k', 'vera', 20, 'x') ON CONFLICT DO NOTHING",
+            [TENANT],
+        )
+        owner.execute(
+            "INSERT INTO decisions (tenant_id, run_id, id, step, n, digest, reason) "
+            "SELECT tenant_id, id, '1-0', 1, 0, '', 'unsafe' FROM runs WHERE tenant_id = %s",
+            [TENANT],
+        )
+    return {table: count_of(stack, table) for table in tables_with_data(stack)}
+
+
+def tables_with_data(stack: Stack) -> list[str]:
+    """All tables that the catalogue knows, but for the two that are nobody's."""
+    query = """
+        SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE relkind IN ('r', 'p', 'm', 'f') AND nspname NOT IN ('pg_catalog', 'information_schema')
+        AND nspname NOT LIKE 'pg_toast%'
+    """
+    with as_owner(stack) as owner:
+        return sorted({name for (name,) in owner.execute(query)} - NOBODYS)
+
+
+def count_of(stack: Stack, table: str) -> int:
+    """How many rows of a table are the victim's."""
+    query = SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(Identifier(table))
+    with as_owner(stack) as owner:
+        row = owner.execute(query, [TENANT]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class TestCatalogue:
+    def test_every_table_has_a_tenant_and_a_policy_that_holds_for_everybody(
+        self, stack: Stack
+    ) -> None:
+        query = """
+            SELECT relname, relrowsecurity AND relforcerowsecurity,
+                EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'tenant_id'
+                    AND attnotnull),
+                EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polcmd = '*'
+                    AND pg_get_expr(polqual, c.oid) LIKE '%perdure_tenant()%'
+                    AND pg_get_expr(polwithcheck, c.oid) LIKE '%perdure_tenant()%')
+            FROM pg_class c WHERE relname = ANY(%s) AND relkind = 'r'
+        """
+        names = tables_with_data(stack)
+
+        with as_owner(stack) as owner:
+            found = {name: rest for name, *rest in owner.execute(query, [names])}
+
+        assert {name: found.get(name) for name in names} == {
+            name: [True, True, True] for name in names
+        }
+        assert len(names) >= 12
+
+    def test_no_policy_but_the_sweeps_lets_anybody_see_more(self, stack: Stack) -> None:
+        query = """
+            SELECT polname, polrelid::regclass::text, polroles::regrole[]::text[]
+            FROM pg_policy WHERE polname <> 'one_tenant'
+        """
+        with as_owner(stack) as owner:
+            more = owner.execute(query).fetchall()
+            owner_name = owner.info.user
+
+        assert more == [("sweep", "runs", [owner_name])]
+
+    def test_the_application_owns_nothing_and_passes_by_nothing(self, stack: Stack) -> None:
+        query = """
+            SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication,
+                (SELECT count(*) FROM pg_class WHERE relowner = r.oid),
+                (SELECT count(*) FROM pg_proc WHERE proowner = r.oid),
+                (SELECT count(*) FROM pg_auth_members WHERE member = r.oid)
+            FROM pg_roles r WHERE rolname = %s
+        """
+        with as_owner(stack) as owner:
+            assert owner.execute(query, [APP_ROLE]).fetchall() == [(False, 0, 0, 0)]
+
+    def test_the_migrated_database_is_the_one_that_the_tables_describe(self, stack: Stack) -> None:
+        assert tables.TenantRow.__tablename__ == "tenants"
+        url = url_of(stack, owner=True)
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name not in NOBODYS,
+        }
+
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts=options)
+            differences = compare_metadata(context, SQLModel.metadata)
+        engine.dispose()
+
+        assert differences == []
+
+
+class TestOwnSql:
+    def test_the_victim_sees_its_rows_with_its_own_seal(
+        self, stack: Stack, rows: dict[str, int]
+    ) -> None:
+        assert all(rows.values())
+        assert {table: visible(stack, table, seal_of(stack, TENANT)) for table in rows} == rows
+
+    @pytest.mark.parametrize(
+        "claim",
+        [
+            "none",
+            "the stranger's own",
+            "bare name",
+            "empty proof",
+            "forged proof",
+            "wrong key",
+            "proof of another",
+            "longer name",
+            "sealed twice",
+        ],
+    )
+    def test_no_claim_but_the_victims_seal_reads_changes_or_deletes_a_row(
+        self, stack: Stack, rows: dict[str, int], claim: str
+    ) -> None:
+        text = claims(stack)[claim]
+
+        seen = {table: visible(stack, table, text) for table in rows}
+        touched = {table: touch(stack, table, text) for table in rows}
+
+        assert seen == touched == dict.fromkeys(rows, 0)
+        assert {table: count_of(stack, table) for table in rows} == rows
+
+    def test_no_row_can_be_slipped_into_another_tenant(
+        self, stack: Stack, rows: dict[str, int]
+    ) -> None:
+        insert = "INSERT INTO threads (tenant_id, id, user_id, title, last_position) VALUES "
+        with as_application(stack, STRANGER) as connection:
+            connection.execute(insert + "(%s, 'th-own', 'eve', '', 0)", [STRANGER])
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(insert + "(%s, 'th-slipped', 'eve', '', 0)", [TENANT])
+        with as_application(stack, STRANGER) as connection:
+            connection.execute(insert + "(%s, 'th-own', 'eve', '', 0)", [STRANGER])
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("UPDATE threads SET tenant_id = %s", [TENANT])
+
+        assert count_of(stack, "threads") == rows["threads"]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "SET ROLE postgres",
+            "SET SESSION AUTHORIZATION postgres",
+            "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE messages NO FORCE ROW LEVEL SECURITY",
+            "ALTER ROLE perdure_app BYPASSRLS",
+            "ALTER ROLE perdure_app SUPERUSER",
+            "DROP POLICY one_tenant ON messages",
+            "CREATE POLICY all_of_it ON messages USING (true)",
+            "SELECT * FROM tenant_seal",
+            "UPDATE tenant_seal SET inner_pad = outer_pad",
+            "CREATE OR REPLACE FUNCTION perdure_tenant() RETURNS text LANGUAGE sql AS 'SELECT 1'",
+            "CREATE FUNCTION public.mine() RETURNS text LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TABLE public.mine (tenant_id text)",
+            "CREATE EXTENSION dblink",
+            "UPDATE audit_entries SET actor = 'nobody'",
+            "DELETE FROM audit_entries",
+            "TRUNCATE audit_entries",
+            "TRUNCATE messages CASCADE",
+            "UPDATE tenants SET name = 'mine'",
+            "INSERT INTO tenants (tenant_id, name) VALUES ('attacker', 'mine')",
+            "DROP TABLE messages",
+            "COPY messages TO PROGRAM 'cat'",
+            "SELECT pg_read_file('postgresql.conf')",
+        ],
+    )
+    def test_a_statement_that_would_open_the_door_is_refused(
+        self, stack: Stack, statement: str
+    ) -> None:
+        with (
+            as_application(stack, STRANGER) as connection,
+            pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)),
+        ):
+            connection.execute(statement.encode())
+
+    def test_switching_row_security_off_shows_nothing(
+        self, stack: Stack, rows: dict[str, int]
+    ) -> None:
+        with as_application(stack, STRANGER) as connection:
+            connection.execute("SET row_security = off")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT * FROM messages")
+        assert rows["messages"]
+
+    def test_statistics_do_not_show_words(self, stack: Stack, rows: dict[str, int]) -> None:
+        with as_owner(stack) as owner:
+            owner.execute("ANALYZE messages")
+        with as_application(stack, STRANGER) as connection:
+            found = connection.execute("SELECT * FROM pg_stats WHERE tablename = 'messages'")
+            assert found.fetchall() == []
+        assert rows["messages"]
+
+
+def claims(stack: Stack) -> dict[str, str | None]:
+    """What an attacker may try to pass for the victim's seal."""
+    wrong = hmac.new(b"guess", TENANT.encode(), "sha256").hexdigest()
+    own = seal_of(stack, STRANGER)
+    return {
+        "none": None,
+        "the stranger's own": own,
+        "bare name": TENANT,
+        "empty proof": f"{TENANT}:",
+        "forged proof": f"{TENANT}:{'0' * 64}",
+        "wrong key": f"{TENANT}:{wrong}",
+        "proof of another": f"{TENANT}:{own.partition(':')[2]}",
+        "longer name": f"{TENANT}:{hashlib.sha256(TENANT.encode()).hexdigest()}:{TENANT}",
+        "sealed twice": f"{own}:{TENANT}",
+    }
+
+
+def visible(stack: Stack, table: str, claim: str | None) -> int:
+    """How many of the victim's rows the application sees with this claim."""
+    query = SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(Identifier(table))
+    with as_application(stack) as connection:
+        _claim(connection, claim)
+        row = connection.execute(query, [TENANT]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def touch(stack: Stack, table: str, claim: str | None) -> int:
+    """How many of the victim's rows an update and a delete with this claim would change."""
+    changed = 0
+    for statement in ("UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}"):
+        with as_application(stack) as connection:
+            _claim(connection, claim)
+            try:
+                query = SQL(statement + " WHERE tenant_id = %s").format(Identifier(table))
+                changed += connection.execute(query, [TENANT]).rowcount
+            except psycopg.errors.InsufficientPrivilege:
+                connection.rollback()
+    return changed
+
+
+def _claim(connection: psycopg.Connection[tuple[object, ...]], claim: str | None) -> None:
+    if claim is not None:
+        connection.execute("SELECT set_config('perdure.tenant', %s, false)", [claim])
