@@ -8,7 +8,7 @@ from typing import Any
 from adapters import offline, raw_stream
 from adapters.answers import Answer
 from adapters.model_errors import FAILURES, failure
-from adapters.providers import introduce, litellm
+from adapters.providers import litellm
 from adapters.raw_stream import StreamWatch
 from domain.errors import ModelFailed
 from domain.models import Completion, ModelPart, ModelRequest, PromptMessage, TextPart, ToolSpec
@@ -77,7 +77,6 @@ class LiteLLMGateway:
         return int(tokens or _FALLBACK_WINDOW)
 
     async def _open(self, request: ModelRequest, watch: StreamWatch) -> tuple[Any, Any]:
-        introduce(request.model)
         limit = self._first_token_seconds
         chunks: Any = None
         try:

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from typing import Any
 
 # Without it the import fetches the price map over the network.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -9,8 +10,9 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import litellm
 from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
 from litellm.llms.custom_llm import CustomLLM
+from litellm.llms.ollama.common_utils import OllamaModelInfo
 
-__all__ = ["CustomLLM", "LiteLLMAiohttpTransport", "introduce", "litellm"]
+__all__ = ["CustomLLM", "LiteLLMAiohttpTransport", "litellm"]
 
 litellm.suppress_debug_info = True
 litellm.set_verbose = False
@@ -23,20 +25,20 @@ litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10_000
 warnings.filterwarnings("ignore", message="Item .* on TypedDict class", category=UserWarning)
 
 
-def introduce(model: str) -> None:
-    """Tell LiteLLM about an Ollama model that its map does not know.
+def _ollama_model(_: Any, model: str, **__: Any) -> dict[str, Any]:
+    """What LiteLLM's own method says when the server is silent, except for the tools."""
+    return {
+        "key": model,
+        "litellm_provider": "ollama",
+        "mode": "chat",
+        "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+        "max_tokens": None,
+        "max_input_tokens": None,
+        "max_output_tokens": None,
+        "supports_function_calling": True,
+    }
 
-    Else it asks the server in the middle of a call, and blocks the event loop while it does.
-    """
-    provider, _, name = model.partition("/")
-    if provider in ("ollama", "ollama_chat") and name:
-        litellm.model_cost.setdefault(
-            model,
-            {
-                "litellm_provider": provider,
-                "mode": "chat",
-                "input_cost_per_token": 0.0,
-                "output_cost_per_token": 0.0,
-                "supports_function_calling": True,
-            },
-        )
+
+# The original asks the Ollama server in the middle of a call, and blocks the event loop meanwhile.
+OllamaModelInfo.get_runtime_model_info = _ollama_model

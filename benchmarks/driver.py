@@ -35,7 +35,8 @@ class Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.kill()
         self._process.wait()
@@ -50,6 +51,12 @@ class Driver:
         """Begin a job."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"job": job, "arguments": arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def go(self) -> None:
+        """Let a job go on that waits for it."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def note(self) -> Any:
@@ -78,6 +85,11 @@ def note(value: Any) -> None:
     print(json.dumps({"note": value}), flush=True)
 
 
+async def gate() -> None:
+    """Wait in a job until the parent says `go`."""
+    await asyncio.to_thread(sys.stdin.readline)
+
+
 def _main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
@@ -85,7 +97,7 @@ def _main() -> None:
         job = getattr(importlib.import_module(f"benchmarks.{module}"), name)
         try:
             answer = {"result": uvloop.run(job(**order["arguments"]))}
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             answer = {"error": f"{order['job']}: {type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

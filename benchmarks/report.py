@@ -90,9 +90,7 @@ def write(
     rows: Sequence[Row], loads: dict[str, list[float]], seconds: dict[str, float], *, quick: bool
 ) -> None:
     """Write everything to `results.json`."""
-    figures = [
-        asdict(row) | {"goal": row.goal, "ratio": row.ratio, "met": row.met} for row in rows
-    ]
+    figures = [asdict(row) | {"goal": row.goal, "ratio": row.ratio, "met": row.met} for row in rows]
     document = {
         **machine(),
         "quick": quick,

@@ -26,10 +26,11 @@ def list_runs(
     """The latest runs."""
     query = {"status": status, "outcome": outcome, "limit": limit}
     runs = _client().call("GET", "/runs", params={k: v for k, v in query.items() if v})
-    table = Table("run", "user", "status", "outcome", "steps", "tokens", "cost", box=None)
+    table = Table("user", "status", "outcome", "steps", "tokens", "cost", "run", box=None)
     for run in runs["items"]:
         table.add_row(*_row(run))
-    _out.print(table)
+    # A run's id must be whole to be copied: the terminal may wrap it, we do not cut it.
+    Console(width=max(_out.width, 160)).print(table)
 
 
 @app.command("show")
@@ -86,11 +87,11 @@ def _client() -> Client:
 def _row(run: dict[str, Any]) -> tuple[str, ...]:
     usage = run["usage"]
     return (
-        run["id"],
         run["user_id"],
         run["status"],
         run["outcome"] or "",
         str(run["steps"]),
         f"{usage['input_tokens']} → {usage['output_tokens']}",
         f"${run['cost_micros'] / 1e6:.4f}",
+        run["id"],
     )

@@ -16,6 +16,7 @@ from domain.settings import Settings
 
 Connection = psycopg.AsyncConnection[DictRow]
 _POOL_WAIT_SECONDS = 10.0
+_CLAIM = "SELECT set_config('perdure.tenant', %s, true)"
 
 
 def seal_key(secret: str) -> bytes:
@@ -77,9 +78,7 @@ class Database:
     async def transaction(self, tenant_id: str) -> AsyncIterator[Connection]:
         """One transaction on behalf of one tenant, committed when the block ends well."""
         try:
-            connection = await self._begin(
-                f"BEGIN; SET LOCAL perdure.tenant = '{self._seal(tenant_id)}'"
-            )
+            connection = await self._begin(self._seal(tenant_id))
             try:
                 yield connection
                 await connection.execute("COMMIT")
@@ -97,7 +96,7 @@ class Database:
     async def session(self) -> AsyncIterator[Connection]:
         """A connection that names no tenant: it sees no tenant's rows, only functions."""
         try:
-            connection = await self._begin("SELECT 1")
+            connection = await self._begin(None)
             try:
                 yield connection
             finally:
@@ -126,17 +125,34 @@ class Database:
             seal = self._seals[tenant_id] = sealed(self._key, tenant_id)
         return seal
 
-    async def _begin(self, statement: str) -> Connection:
-        connection = await self._pool.getconn()
+    async def _begin(self, seal: str | None) -> Connection:
         try:
-            await connection.execute(statement)
+            return await self._begun(seal)
+        except PoolTimeout:
+            raise
         except psycopg.OperationalError:
             # Postgres was restarted: every idle connection is as dead as this one.
-            await self._pool.putconn(connection)
             await self._pool.check()
-            connection = await self._pool.getconn()
-            await connection.execute(statement)
+            return await self._begun(seal)
+
+    async def _begun(self, seal: str | None) -> Connection:
+        connection = await self._pool.getconn()
+        try:
+            await _begin(connection, seal)
+        except BaseException:
+            await self._pool.putconn(connection)
+            raise
         return connection
+
+
+async def _begin(connection: Connection, seal: str | None) -> None:
+    if seal is None:
+        await connection.execute("SELECT 1")
+        return
+    # A parameter: in pg_stat_activity the sessions of one role can read each other's statements.
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        await connection.execute(_CLAIM, [seal])
 
 
 async def _abandon(connection: Connection) -> None:

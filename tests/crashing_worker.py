@@ -2,20 +2,15 @@
 
 `python -m tests.crashing_worker --folder DIR` imports what a worker needs once and forks the real
 `workers.__main__.serve` off it, so that a new worker polls at once instead of after the seconds
-that importing LiteLLM takes. `Fleet` is the test's side: it sets the points and sees who did what.
+that importing LiteLLM takes. `tests/fleet.py` is the test's side.
 """
 
 import argparse
 import ctypes
-import fcntl
-import json
 import os
 import signal
-import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -25,98 +20,12 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from adapters.models import LiteLLMGateway
 from cli.local import joined
-from domain.errors import PerdureError
 from domain.settings import Settings
-from tests.stack import Stack
-from tests.waiting import wait_until
+from tests.fleet import ControlFolder, Sighting
 from workers.__main__ import serve
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a worker is hit: before an activity's body, or after it and before its report.
-
-    Only in runs whose id contains `run`, and in one step if `step` says which. `signal`: SIGKILL
-    ends the process, SIGSTOP freezes it until the test wakes it up.
-    """
-
-    activity: str
-    when: Literal["before", "after"]
-    run: str
-    step: int | None = None
-    signal: int = signal.SIGKILL
-
-    def is_at(self, name: str, when: str, run: str, step: int | None) -> bool:
-        at_step = self.step is None or self.step == step
-        return (self.activity, self.when) == (name, when) and self.run in run and at_step
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """A worker was seen at an activity: `before`, `after`, `failed` or hit by a `signal`."""
-
-    pid: int
-    activity: str
-    what: str
-    run: str
-    step: int | None
-    attempt: int
-    code: str | None = None
-
-
-class ControlFolder:
-    """The files between a test and its workers: the points still to come, and what was seen."""
-
-    def __init__(self, folder: Path) -> None:
-        self._points = folder / "points.json"
-        self._seen = folder / "seen.jsonl"
-        self._lock = folder / "lock"
-
-    def set(self, *points: Point) -> None:
-        """Add points."""
-        with self._locked():
-            self._write([*self.points(), *points])
-
-    def points(self) -> list[Point]:
-        """The points that nobody has reached yet."""
-        text = self._points.read_text() if self._points.exists() else "[]"
-        return [Point(**values) for values in json.loads(text)]
-
-    def take(self, name: str, when: str, run: str, step: int | None) -> Point | None:
-        """The point at this place, if there is one; it is gone before it hits."""
-        with self._locked():
-            points = self.points()
-            found = next((point for point in points if point.is_at(name, when, run, step)), None)
-            if found is not None:
-                points.remove(found)
-                self._write(points)
-        return found
-
-    def note(self, sighting: Sighting) -> None:
-        """Write down what was seen, in one append."""
-        line = json.dumps(asdict(sighting)) + "\n"
-        with self._seen.open("a") as file:
-            file.write(line)
-
-    def seen(self, run: str) -> list[Sighting]:
-        """What was seen of a run, in order."""
-        lines = self._seen.read_text().splitlines() if self._seen.exists() else []
-        sightings = (Sighting(**json.loads(line)) for line in lines)
-        return [sighting for sighting in sightings if run in sighting.run]
-
-    def _write(self, points: Sequence[Point]) -> None:
-        draft = self._points.with_suffix(".new")
-        draft.write_text(json.dumps([asdict(point) for point in points]))
-        draft.replace(self._points)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 class Crashes(Interceptor):
@@ -139,8 +48,8 @@ class _Crashing(ActivityInboundInterceptor):
         self._pass("before", run, step)
         try:
             result = await self.next.execute_activity(input)
-        except PerdureError as error:
-            self._note("failed", run, step, error.code)
+        except BaseException as error:
+            self._note("failed", run, step, getattr(error, "code", type(error).__name__))
             raise
         self._pass("after", run, step)
         return result
@@ -154,9 +63,8 @@ class _Crashing(ActivityInboundInterceptor):
 
     def _note(self, what: str, run: str, step: int | None, code: str | None = None) -> None:
         info = activity.info()
-        self._folder.note(
-            Sighting(os.getpid(), info.activity_type, what, run, step, info.attempt, code)
-        )
+        place = (os.getpid(), info.activity_type, what, run, step, info.attempt)
+        self._folder.note(Sighting(*place, time.time(), code))
 
 
 def _place(argument: Any) -> tuple[str, int | None]:
@@ -164,41 +72,6 @@ def _place(argument: Any) -> tuple[str, int | None]:
     inner = getattr(argument, "call", argument)
     run = getattr(inner, "run", inner)
     return run.run_id, getattr(inner, "number", getattr(inner, "step", None))
-
-
-class Fleet:
-    """The crashing workers of a stack, from the test's side."""
-
-    def __init__(self, stack: Stack, folder: Path, workers: int = _STANDBY) -> None:
-        folder.mkdir()
-        self._control = ControlFolder(folder)
-        command = [sys.executable, "-m", "tests.crashing_worker", "--folder", str(folder)]
-        self._process = stack.spawn([*command, "--workers", str(workers)])
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def hit(self, activity: str, when: Literal["before", "after"], run: str, **more: int) -> None:
-        """Kill (or freeze: `signal=SIGSTOP`) the worker that comes to this place."""
-        self._control.set(Point(activity, when, run, **more))
-
-    @property
-    def missed(self) -> list[Point]:
-        """The points that no worker has come to."""
-        return self._control.points()
-
-    def seen(self, run: str, activity: str, what: str) -> list[Sighting]:
-        """What was seen of an activity in a run."""
-        sightings = self._control.seen(run)
-        return [s for s in sightings if (s.activity, s.what) == (activity, what)]
-
-    def busy_with(self, run: str, activity: str = "take_step") -> int:
-        """The pid of the worker that began this activity last, as soon as one has."""
-        wait_until(lambda: self.seen(run, activity, "before"))
-        return self.seen(run, activity, "before")[-1].pid
-
-    def kill(self, run: str, activity: str = "take_step") -> None:
-        """SIGKILL the worker that is busy with this activity."""
-        os.kill(self.busy_with(run, activity), signal.SIGKILL)
 
 
 def _work(folder: Path) -> None:

@@ -52,7 +52,7 @@ def row_counts(stack: Stack) -> dict[str, int]:
     """How many rows each table has, but for what time itself writes."""
     with as_owner(stack) as connection:
         names = connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()
         counts = {}
         for (name,) in names:

@@ -123,6 +123,18 @@ class Event:
         data: dict[str, Any] = self.row["data"]
         return data
 
+    @property
+    def run_id(self) -> str:
+        return str(self.row["run_id"])
+
+    @property
+    def step(self) -> int:
+        return int(self.row["step"])
+
+    @property
+    def attempt(self) -> int:
+        return int(self.row["attempt"])
+
 
 class Api(httpx.Client):
     """The API as its users see it."""

@@ -1,0 +1,82 @@
+"""`python -m benchmarks`: measure everything, or one subject with `--only NAME`."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import events, first_token, history, open_turns, recovery, turns
+from benchmarks.report import RESULTS, Row, show, write
+from tests.stack import Stack
+
+_COMMON = {"PERDURE_MAX_STEPS": "200", "PERDURE_MODEL_WINDOW": "400000"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured on one kind of stack; neighbours that are content with the same share it."""
+
+    name: str
+    run: Callable[[Stack, bool], list[Row]]
+    stack: str = "shared"
+    workers: int = 1
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+SUBJECTS = (
+    Subject("turns", turns.run),
+    Subject("first_token", first_token.run),
+    Subject("events", events.run),
+    Subject("history", history.run),
+    Subject("open_turns", open_turns.run, "fresh"),
+    Subject("recovery", recovery.run, "two workers", workers=2, environ=recovery.ENVIRON),
+)
+
+
+def main() -> None:
+    """Measure, show the table, and write `results.json`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [subject.name for subject in SUBJECTS]
+    parser.add_argument("--only", choices=names, action="append", help="may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    chosen = parser.parse_args()
+    console = Console(width=130 if not os.isatty(1) else None)
+    wanted = [s for s in SUBJECTS if not chosen.only or s.name in chosen.only]
+    rows, loads, seconds = measure(wanted, chosen.quick, console)
+    show(rows, console)
+    write(rows, loads, seconds, quick=chosen.quick)
+    console.print(f"Written to {RESULTS.name}; load before each subject: {loads}")
+
+
+def measure(
+    subjects: Sequence[Subject], quick: bool, console: Console
+) -> tuple[list[Row], dict[str, list[float]], dict[str, float]]:
+    """All rows, with the load average before each subject and the seconds that it took."""
+    rows: list[Row] = []
+    loads: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stacks:
+        stack, kind = None, ""
+        for subject in subjects:
+            loads[subject.name] = [round(load, 2) for load in os.getloadavg()]
+            begun = time.monotonic()
+            if stack is None or subject.stack != kind:
+                stacks.close()
+                kind, home = subject.stack, Path(folder) / subject.name
+                environ = _COMMON | subject.environ
+                stack = stacks.enter_context(Stack(home, subject.workers, environ))
+            with console.status(f"Measuring {subject.name} …"):
+                rows += subject.run(stack, quick)
+            seconds[subject.name] = round(time.monotonic() - begun, 1)
+            console.print(f"{subject.name}: {seconds[subject.name]} s")
+    return rows, loads, seconds
+
+
+if __name__ == "__main__":
+    main()

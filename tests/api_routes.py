@@ -1,0 +1,77 @@
+"""The API's routes, walked: what each of them is, asks for, and takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from api.app import create_app
+from domain.auth import Scope
+from domain.settings import Settings
+
+# What anybody may ask: is it alive, and how is it used.
+PUBLIC = {
+    *("/health", "/ready", "/metrics"),
+    *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
+}
+_BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/v1/threads": {"title": "new"},
+    "PATCH /api/v1/threads/{thread_id}": {"title": "other"},
+    "POST /api/v1/threads/{thread_id}/messages": {"text": "hello"},
+    "POST /api/v1/runs/{run_id}/decisions/{decision_id}": {"verdict": "deny", "digest": "x"},
+    "POST /api/{user_id}/chat": {"message": "hello"},
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one route, and the scopes that its dependencies ask for."""
+
+    method: str
+    path: str
+    scopes: tuple[Scope, ...]
+    documented: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """A body that it takes."""
+        return _BODIES.get(self.name)
+
+    def url(self, **ids: str) -> str:
+        """Its path with these ids."""
+        known = {"thread_id": "th-0", "run_id": "turn.th-0.0", "decision_id": "1-0"}
+        return self.path.format(**{"user_id": "ann", **known, **ids})
+
+
+def endpoints() -> list[Endpoint]:
+    """Every endpoint of the app, those of frameworks too."""
+    settings = Settings.model_validate({"database_url": "postgresql://nobody@/none"})
+    found = []
+    for route in iter_route_contexts(create_app(settings).routes):
+        dependencies = route.dependant.dependencies if isinstance(route.route, APIRoute) else ()
+        scopes = [getattr(dependency.call, "scope", None) for dependency in dependencies]
+        found += [
+            Endpoint(
+                method,
+                str(route.path),
+                tuple(scope for scope in scopes if isinstance(scope, Scope)),
+                isinstance(route.route, APIRoute),
+            )
+            for method in sorted(route.methods or {"POST"})
+            if method != "HEAD"
+        ]
+    return found
+
+
+def private() -> list[Endpoint]:
+    """What only callers that we know may ask."""
+    return [endpoint for endpoint in endpoints() if endpoint.path not in PUBLIC]
+
+
+def guarded() -> list[Endpoint]:
+    """Endpoints whose dependencies ask for a scope: all private ones but MCP's own."""
+    return [endpoint for endpoint in private() if endpoint.path != "/mcp"]
