@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -15,6 +15,9 @@ from temporalio.worker import (
 )
 
 from domain.errors import PerdureError, Superseded
+
+_UNEXPECTED = "Something unexpected went wrong ({}); the worker's log has it."
+_log = structlog.get_logger(__name__)
 
 
 class ActivityEdge(Interceptor):
@@ -35,6 +38,13 @@ class _Edge(ActivityInboundInterceptor):
                 return await self.next.execute_activity(input)
         except PerdureError as error:
             raise _translated(error) from None
+        except FailureError:
+            raise
+        except Exception as error:
+            # Its text may hold anything, and would be kept in the history: the log gets the rest.
+            _log.exception("unexpected error")
+            kind = type(error).__name__
+            raise ApplicationError(_UNEXPECTED.format(kind), type="internal_error") from None
 
 
 def _translated(error: PerdureError) -> ApplicationError:

@@ -31,18 +31,20 @@ class StreamWatch:
 
     def __init__(self) -> None:
         self.broken = False
-        self._watched = False
+        self._begin(watched=False)
+
+    def open(self, headers: httpx.Headers) -> None:
+        """A response begins; one that cannot be read as text is left unwatched."""
+        binary = headers.get("content-type", "").startswith(_BINARY)
+        self._begin(watched=not binary and "content-encoding" not in headers)
+
+    def _begin(self, *, watched: bool) -> None:
+        self._watched = watched
         self._complete = False
         self._done = False
         self._start = b""
         self._line = b""
         self._lines = 0
-
-    def open(self, headers: httpx.Headers) -> None:
-        """A response begins; one that cannot be read as text is left unwatched."""
-        self.__init__()  # type: ignore[misc]
-        binary = headers.get("content-type", "").startswith(_BINARY)
-        self._watched = not binary and "content-encoding" not in headers
 
     def feed(self, data: bytes) -> None:
         """See some bytes. Markers count only at the level of the protocol: inside a JSON string

@@ -1,9 +1,11 @@
 """The app: its routes, its errors, and what lives as long as the process."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
@@ -29,6 +31,8 @@ from db.threads import Threads
 from db.turns import Turns
 from domain.settings import Settings
 
+_log = structlog.get_logger(__name__)
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The API over these settings."""
@@ -45,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(mcp.run())
             for work in (state.hub.run(), state.launcher.sweep()):
                 task = asyncio.create_task(work)
+                task.add_done_callback(_end_process)
                 stack.callback(task.cancel)
             say_ready(settings)
             yield
@@ -58,6 +63,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.append(Route("/mcp", mcp))
     app.add_middleware(Edge, registry=registry)
     return app
+
+
+def _end_process(task: asyncio.Task[None]) -> None:
+    """Without its hub or its sweep a process only seems alive: better to be started again."""
+    if not task.cancelled():
+        _log.critical("background work ended", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _state(settings: Settings, database: Database, authenticator: Authenticator) -> State:

@@ -27,7 +27,7 @@ class Source:
         self._queues: list[asyncio.Queue[bytes | None]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def __call__(self, _: Request) -> StreamingResponse:
+    async def answer(self, _: Request) -> StreamingResponse:
         return StreamingResponse(self._stream(), media_type="text/event-stream")
 
     async def _stream(self) -> AsyncIterator[bytes]:
@@ -67,7 +67,7 @@ def _frame(n: int) -> bytes:
 def main() -> None:
     """Serve on a free port, which is printed."""
     readers, rate, seconds = (float(word) for word in sys.argv[1:4])
-    app = Starlette(routes=[Route("/", Source(int(readers), rate, seconds))])
+    app = Starlette(routes=[Route("/", Source(int(readers), rate, seconds).answer)])
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(app, log_config=None, access_log=False, backlog=4096)

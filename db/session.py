@@ -117,7 +117,7 @@ class Database:
                 yield ""
                 async for notice in connection.notifies():
                     yield notice.payload
-        except psycopg.OperationalError:
+        except psycopg.Error:
             raise _unavailable() from None
 
     def _seal(self, tenant_id: str) -> str:
@@ -127,19 +127,21 @@ class Database:
 
     async def _begin(self, seal: str | None) -> Connection:
         try:
-            return await self._begun(seal)
+            return await self._take(seal)
         except PoolTimeout:
             raise
         except psycopg.OperationalError:
             # Postgres was restarted: every idle connection is as dead as this one.
             await self._pool.check()
-            return await self._begun(seal)
+            return await self._take(seal)
 
-    async def _begun(self, seal: str | None) -> Connection:
+    async def _take(self, seal: str | None) -> Connection:
+        """A connection of the pool after its first statement; a failed one goes back."""
         connection = await self._pool.getconn()
         try:
             await _begin(connection, seal)
         except BaseException:
+            await _abandon(connection)
             await self._pool.putconn(connection)
             raise
         return connection
@@ -150,9 +152,8 @@ async def _begin(connection: Connection, seal: str | None) -> None:
         await connection.execute("SELECT 1")
         return
     # A parameter: in pg_stat_activity the sessions of one role can read each other's statements.
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        await connection.execute(_CLAIM, [seal])
+    await connection.execute("BEGIN")
+    await connection.execute(_CLAIM, [seal])
 
 
 async def _abandon(connection: Connection) -> None:

@@ -36,9 +36,10 @@ JOIN threads h ON h.tenant_id = t.tenant_id AND h.id = t.thread_id
 WHERE m.tenant_id = %(tenant)s AND m.run_id = %(run)s AND m.thread_id = t.thread_id
   AND m.role = 'assistant' AND m.step = %(step)s AND m.verdict IS NOT NULL
 """
-_STALE = """
-SELECT EXISTS (SELECT FROM run_events WHERE tenant_id = %(tenant)s AND run_id = %(run)s
-    AND step = %(step)s AND type = 'text.delta') AS stale
+_BEFORE = """
+SELECT coalesce(bool_or(type = 'step.started'), false) AS announced,
+    coalesce(bool_or(type = 'text.delta'), false) AS stale
+FROM run_events WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s
 """
 _JOIN = """
 UPDATE messages m SET step = %(step)s - 1, part = s.part
@@ -111,12 +112,14 @@ class Steps:
             if begun is None:
                 raise await _refusal(connection, values)
             values |= {"thread": begun["subject_id"], "size": size}
-            await _announce(connection, step, attempt, values)
-            stale = attempt > 1 and await one(connection, _STALE, values)
+            # An earlier attempt may have died before its first word, or before it did anything.
+            before = await one(connection, _BEFORE, values) if attempt > 1 else None
+            announced = before is not None and before["announced"]
+            await _announce(connection, step, attempt, values, announced=announced)
             rows = await many(connection, _CONVERSATION, values)
         return Opening(
             verdict=None,
-            stale_text=bool(stale and stale["stale"]),
+            stale_text=before is not None and before["stale"],
             user_id=begun["user_id"],
             messages=tuple(message for row in rows for message in _prompt(row)),
         )
@@ -191,15 +194,15 @@ async def _refusal(connection: Connection, values: dict[str, Any]) -> NotFound |
 
 
 async def _announce(
-    connection: Connection, step: StepRef, attempt: int, values: dict[str, Any]
+    connection: Connection, step: StepRef, attempt: int, values: dict[str, Any], *, announced: bool
 ) -> None:
     events = []
-    if attempt == 1 and step.number == 1:
+    if not announced and step.number == 1:
         events.append(NewEvent(type=EventType.RUN_STARTED, data={}))
     for joined in sorted(await many(connection, _JOIN, values), key=lambda row: row["part"]):
         data = {"message_id": joined["id"], "text": joined["text"]}
         events.append(NewEvent(type=EventType.MESSAGE_STEERED, data=data))
-    if attempt == 1:
+    if not announced:
         events.append(NewEvent(type=EventType.STEP_STARTED, data={"model": step.model}))
     if events:
         await ledger.append(connection, step.run, step.number, attempt, events)

@@ -68,6 +68,10 @@ SELECT t.thread_id, t.position, t.message_id, r.finished_at, r.outcome, r.step, 
 FROM turns t JOIN runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
 WHERE t.tenant_id = %(tenant)s AND t.run_id = %(run)s
 """
+# From here on no attempt can append: what stands on screens now is what is kept.
+_STOP_APPENDS = """
+SELECT step, attempt FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s FOR UPDATE
+"""
 _HAND_OVER = """
 UPDATE threads SET updated_at = now(), floor_run_id = (
     SELECT t.run_id FROM turns t JOIN runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
@@ -144,8 +148,10 @@ class Turns:
                 return Closed(outcome=closing.outcome)
             if turn["finished_at"] is not None:
                 return Closed(outcome=Outcome(turn["outcome"]), next_run=turn["floor_run_id"])
-            text = await _keep_partial(connection, run, turn)
             await _abandon_calls(connection, run)
+            values = {"tenant": run.tenant_id, "run": run.run_id}
+            turn |= await one(connection, _STOP_APPENDS, values) or {}
+            text = await _keep_partial(connection, run, turn)
             return await finish(connection, closing, turn, text)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from cli.local import joined
 from db.session import seal_key, sealed
@@ -48,15 +49,15 @@ def as_application(stack: Stack, tenant: str | None = None) -> Iterator[psycopg.
         connection.rollback()
 
 
-def row_counts(stack: Stack) -> dict[str, int]:
-    """How many rows each table has, but for what time itself writes."""
+def row_counts(stack: Stack, tenant: str) -> dict[str, int]:
+    """How many rows a tenant has in each table."""
+    tables = "SELECT table_name FROM information_schema.columns WHERE column_name = 'tenant_id'"
     with as_owner(stack) as connection:
-        names = connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchall()
-        counts = {}
-        for (name,) in names:
-            query = psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(name))
-            row = connection.execute(query).fetchone()
-            counts[name] = row[0] if row else 0
-        return counts
+        names = [name for (name,) in connection.execute(f"{tables} AND table_schema = 'public'")]
+        queries = [
+            SQL("SELECT * FROM {} WHERE tenant_id = %s").format(Identifier(n)) for n in names
+        ]
+        return {
+            name: connection.execute(query, [tenant]).rowcount
+            for name, query in zip(names, queries, strict=True)
+        }

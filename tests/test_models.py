@@ -1,5 +1,6 @@
 """The gateway, through the real LiteLLM, against a scriptable provider over real HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -68,6 +69,14 @@ async def fail(gateway: LiteLLMGateway, request: ModelRequest) -> tuple[str, Mod
     except ModelFailed as failed:
         return seen, failed
     pytest.fail(f"nothing failed after {seen!r}")
+
+
+async def anyhow(gateway: LiteLLMGateway, request: ModelRequest) -> str:
+    try:
+        await answer(gateway, request)
+    except ModelFailed as failed:
+        return failed.code
+    return "whole"
 
 
 FAULTS = [
@@ -302,6 +311,15 @@ class TestAnswers:
         entry = await provider.ended()
         assert entry.state == "disconnected"
         assert entry.sent < 1000
+
+    async def test_streams_at_the_same_time_do_not_mix_their_ends(
+        self, gateway: LiteLLMGateway, provider: Provider
+    ) -> None:
+        texts = ("[[fault:cut_mid chunk_delay=0.01]]", "[[fault:slow_drip chunk_delay=0.02]]") * 5
+
+        ends = await asyncio.gather(*(anyhow(gateway, ask(text)) for text in texts))
+
+        assert ends == ["model_truncated", "whole"] * 5
 
     async def test_a_text_that_quotes_markers_and_is_cut_is_still_truncated(
         self, gateway: LiteLLMGateway, provider: Provider

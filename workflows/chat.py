@@ -9,6 +9,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     FailureError,
+    TimeoutType,
     is_cancelled_exception,
 )
 from temporalio.exceptions import TimeoutError as ActivityTimeout
@@ -56,6 +57,7 @@ class ChatTurn:
         self._steps = 0
         self._lines: list[str] = []
         self._spent = timedelta()
+        self._asked = False
 
     @workflow.signal
     def give_floor(self) -> None:
@@ -95,7 +97,9 @@ class ChatTurn:
             if verdict.closed:
                 await self._hand_over(verdict.next_run)
                 return TurnResult(outcome=Outcome.ANSWERED, steps=number)
-            await asyncio.gather(*(self._call(number, call) for call in verdict.calls))
+            await self._make_calls(number, verdict)
+            if self._spent >= timedelta(seconds=turn.limit_seconds):
+                return await self._close(self._closing(Outcome.TIMED_OUT))
         return await self._close(self._closing(Outcome.EXHAUSTED))
 
     async def _wait_for_floor(self, turn: TurnInput) -> bool:
@@ -132,6 +136,14 @@ class ChatTurn:
         self._report(f"step {number}: {verdict.model}, {tokens}")
         return verdict
 
+    async def _make_calls(self, number: int, verdict: StepVerdict) -> None:
+        """All calls of a step at once; the time that people take to decide is not the turn's."""
+        self._asked = False
+        started = workflow.now()
+        await asyncio.gather(*(self._call(number, call) for call in verdict.calls))
+        if not self._asked:
+            self._spent += workflow.now() - started
+
     async def _call(self, step: int, call: CallVerdict) -> None:
         """Make one call, asking a person before it, or after its outcome was lost."""
         ref = CallRef(run=self._turn.run, step=step, n=call.n)
@@ -140,7 +152,11 @@ class ChatTurn:
         while True:
             try:
                 outcome = await workflow.execute_activity_method(
-                    ChatActivities.call_tool, ref, summary=f"tool {call.name}", **policy.TOOL
+                    ChatActivities.call_tool,
+                    ref,
+                    summary=f"tool {call.name}",
+                    schedule_to_close_timeout=self._time_left(),
+                    **policy.TOOL,
                 )
             except ActivityError as error:
                 if is_cancelled_exception(error):
@@ -159,6 +175,7 @@ class ChatTurn:
         workflow.set_current_details(
             f"**Waiting for a decision:** `{decision_id}`\n\n" + "\n".join(self._lines)
         )
+        self._asked = True
         limit = timedelta(seconds=self._turn.decision_seconds)
         deadline = workflow.now() + limit
         decision = DecisionRef(run=self._turn.run, decision_id=decision_id)
@@ -216,7 +233,7 @@ class ChatTurn:
             stopped = Outcome.INTERRUPTED if self._interrupted else Outcome.CANCELLED
             return self._closing(stopped)
         cause = error.cause if isinstance(error, ActivityError) else error
-        if isinstance(cause, ActivityTimeout) and self._time_left() <= timedelta(seconds=1):
+        if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
             return self._closing(Outcome.TIMED_OUT)
         code = cause.type if isinstance(cause, ApplicationError) else None
         detail = getattr(cause, "message", None) or "A part of the turn failed."
