@@ -40,7 +40,7 @@ class _Edge(ActivityInboundInterceptor):
             raise _translated(error) from None
         except FailureError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001, nothing may pass the edge untranslated
             # Its text may hold anything, and would be kept in the history: the log gets the rest.
             _log.exception("unexpected error")
             kind = type(error).__name__

@@ -33,7 +33,7 @@ from domain.models import ToolSpec
 from domain.tools import Safety, Tool, ToolCaller, ToolResult, ToolServer
 
 _log = logging.getLogger(__name__)
-_FIRST_LISTING_SECONDS = 5
+FIRST_LISTING_SECONDS = 5
 _MOST_PAGES = 20
 _LONGEST_NAME = 64
 
@@ -72,7 +72,9 @@ class ToolSource:
         """Wait for the first listing, but not for long: a slow server joins later."""
         self.renew()
         if self._listing is not None:
-            await asyncio.wait({self._listing}, timeout=_FIRST_LISTING_SECONDS)
+            await asyncio.wait({self._listing}, timeout=FIRST_LISTING_SECONDS)
+        if self.tools is None:
+            self._leave_out("no answer yet")
 
     def renew(self) -> None:
         """List again in the background, if it is time to and nobody does yet."""
@@ -114,14 +116,18 @@ class ToolSource:
             with self._failures(timedelta(seconds=self.server.timeout_seconds)):
                 offered = await self._connection.use(_list)
         except ToolFailed as error:
-            if self.tools != ():
-                _log.warning("tool server %s is left out: %s", self.server.name, error.detail)
-            self.tools, age = (), self._ages.dead
+            self._leave_out(error.detail)
+            age = self._ages.dead
         else:
             self.tools, age = tuple(map(self._tool, offered)), self._ages.fresh
         finally:
             self._listing = None
         self._renew_at = time.monotonic() + age
+
+    def _leave_out(self, why: str) -> None:
+        if self.tools != ():
+            _log.warning("tool server %s is left out: %s", self.server.name, why)
+        self.tools = ()
 
     def _tool(self, remote: RemoteTool) -> Tool:
         name = self._name(remote)

@@ -42,7 +42,7 @@ TARGETED = (
 JOINT = re.compile(
     r"\s*(?:[,;.]\s*(?:and\s+then|and\s+also|and|then|also)?|\n+|\band\s+then\b|\band\s+also\b"
     r"|\band\b|\bthen\b|\bplus\b)\s+(?:please\s+|also\s+)?"
-    rf"(?=(?:(?:add|create|remind me|new task|put)\s|(?:{VERBS})\s+{TARGETED}))",
+    rf"(?=(?:list$|(?:add|create|remind me|new task|put)\s|(?:{VERBS})\s+{TARGETED}))",
     re.I,
 )
 FIELD = r"(?:title|name|text|description|wording)"
@@ -87,11 +87,12 @@ ASKS_LIST = [
         rf"|look at|review)\b.*\b(?:{NOUN}|list|everything|have to do|need to do|to do"
         r"|left|pending|done|finished)\b.*$",
         rf"^(?:what|which|whats|what's|how many|do i have|have i|are there|is there|any"
-        rf"|anything|where)\b.*\b(?:{NOUN}|my list|have to do|need to do|must i do"
+        rf"|anything|where)\b.*\b(?:{NOUN}|(?:my|the) list|have to do|need to do|must i do"
         r"|should i do|supposed to do|to do|left|pending|done|open|completed?|finished"
         r"|remaining|outstanding"
         r"|on my plate|(?:i|we) got)\b.*$",
-        rf"^(?:(?:list|show|view|display)(?:\s+(?:all|them|me|it))?|(?:all\s+)?(?:of\s+)?"
+        rf"^(?:(?:list|show|view|display)(?:\s+(?:all|them|me|it))*"
+        r"(?:\s+(?:open|pending|remaining|completed|finished|done))?|(?:all\s+)?(?:of\s+)?"
         rf"(?:my\s+|the\s+)?(?:(?:open|pending|remaining|completed|finished|done)\s+)?"
         rf"(?:{NOUN}|{LIST}))$",
     )
@@ -108,7 +109,8 @@ IS_OPEN = re.compile(
 ADD = [
     re.compile(pattern, re.I)
     for pattern in (
-        rf"^(?:add|create|make|set up|write down|note down|jot down|save|record|log|insert)\s+"
+        rf"^(?:add|create|make|set up|write down|note down|jot down|save|record|log"
+        r"|insert|schedule)\s+"
         rf"(?:(?:an?|another|one more|the|these|following|{CARDINAL})\s+)*"
         rf"(?:new\s+|follow-?up\s+)?{NOUN}\b"
         rf"(?:{ON_LIST[:-1]})?"
@@ -123,7 +125,8 @@ ADD = [
         rf"^(?:add|put)\s+(?:to|on)\s+(?:my|the)\s+{LIST}\s*:?\s+(?P<title>.+)$",
         r"^remind me\s+(?:that\s+(?:i\s+(?:have|need)\s+to\s+)?|to\s+|about\s+)?(?P<title>.+)$",
         r"^(?:don'?t|do not|never) (?:let me )?forget\s+(?:to\s+|about\s+)?(?P<title>.+)$",
-        r"^(?:i (?:need|have|ought|must remember|should remember) to|i (?:must|should|gotta)"
+        r"^(?:(?:i )?need to|i (?:have|ought|must remember|should remember) to"
+        r"|i (?:must|should|gotta)"
         r"|i'?ve got to|remember to|note to self:?)\s+(?P<title>.+)$",
         r"^add\s*[:\-\u2013]?\s+(?P<title>.+)$",
     )

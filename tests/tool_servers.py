@@ -24,7 +24,7 @@ from domain.auth import Principal, Role, scopes_of
 from domain.errors import NotFound, Unauthenticated
 from domain.settings import Settings
 from domain.tasks import Task
-from domain.tools import ToolCaller, ToolResult, ToolServer
+from domain.tools import Tool, ToolCaller, ToolResult, ToolServer
 
 ANN = Principal(tenant_id="acme", user_id="ann", role=Role.VIEWER, scopes=scopes_of(Role.VIEWER))
 GUEST = ANN.model_copy(update={"role": Role.GUEST, "scopes": scopes_of(Role.GUEST)})
@@ -109,9 +109,19 @@ async def tool_box(*servers: ToolServer, **options: Any) -> AsyncIterator[McpToo
         await box.aclose()
 
 
+async def offered(box: McpToolBox, name: str) -> dict[str, Tool]:
+    """Ann's tools, once a slow server offers this one too."""
+
+    async def listed() -> bool:
+        return name in await box.tools("acme")
+
+    await until(listed)
+    return await box.tools("acme")
+
+
 async def use(box: McpToolBox, name: str, key: str = "k1", **arguments: Any) -> ToolResult:
     """Call a tool by its name, for Ann."""
-    tools = await box.tools("acme")
+    tools = await offered(box, name)
     return await box.call(tools[name], arguments, caller(key))
 
 
