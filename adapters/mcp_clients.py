@@ -108,6 +108,11 @@ class KeptConnection:
         self._patience_seconds = patience_seconds
         self._held: _Held | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether the next use can go through what is open."""
+        return self._held is not None and not self._held.gone
+
     async def use(self, ask: Ask[Answer]) -> Answer:
         if self._held is None or self._held.gone:
             self._held = _Held(self._target(), self._patience_seconds)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from db import ledger
+from db import cursors, ledger
 from db.session import Database, many, one
 from domain.auth import Principal, Scope
 from domain.base import Page
@@ -20,8 +20,7 @@ SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
   AND (%(subject)s::text IS NULL OR subject_id = %(subject)s)
   AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
-  AND (%(cursor)s::text IS NULL OR (created_at, id) < (
-        SELECT c.created_at, c.id FROM runs c WHERE c.tenant_id = %(tenant)s AND c.id = %(cursor)s))
+  AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(after)s))
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
 _CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
@@ -45,11 +44,16 @@ class Runs:
         self, caller: Principal, *, cursor: str | None, limit: int, **filters: str | None
     ) -> Page[Run]:
         """Runs, the latest first, by kind, subject, status and outcome."""
-        values = _values(caller) | filters | {"cursor": cursor, "limit": limit + 1}
+        time, after = cursors.decode_place(cursor)
+        values = _values(caller) | filters | {"time": time, "after": after, "limit": limit + 1}
         async with self._database.transaction(caller.tenant_id) as connection:
             rows = await many(connection, _LIST, values)
         runs = [_run(row) for row in rows[:limit]]
-        return Page(items=runs, next_cursor=runs[-1].id if len(rows) > limit else None)
+        last = runs[-1] if len(rows) > limit else None
+        return Page(
+            items=runs,
+            next_cursor=cursors.encode(last.created_at.isoformat(), last.id) if last else None,
+        )
 
     async def note_cancel(self, caller: Principal, run_id: str) -> None:
         """Write down who asked for a run to be cancelled."""

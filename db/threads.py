@@ -1,18 +1,14 @@
 """Threads and their messages: listed, searched, renamed, archived, deleted."""
 
-import base64
 import secrets
-from datetime import datetime
 from typing import Any
 
-import orjson
-
-from db import ledger
+from db import cursors, ledger
 from db.session import Database, many, one
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.chat import Message, Thread
-from domain.errors import Invalid, NotFound
+from domain.errors import NotFound
 
 _COLUMNS = "id, user_id, title, archived_at IS NOT NULL AS archived, created_at, updated_at"
 _MINE = "tenant_id = %(tenant)s AND id = %(id)s AND (%(all)s OR user_id = %(user)s)"
@@ -87,11 +83,11 @@ class Threads:
         limit: int,
     ) -> Page[Thread]:
         """The caller's own threads, the latest first; `search` looks into titles and messages."""
-        time, after = _decode(cursor, 2) if cursor else (None, None)
+        time, after = cursors.decode_place(cursor)
         values = _values(caller, "") | {
             "search": f"%{_literal(search)}%" if search else None,
             "archived": archived,
-            "time": _moment(time),
+            "time": time,
             "after": after,
             "limit": limit + 1,
         }
@@ -101,7 +97,7 @@ class Threads:
         last = threads[-1] if len(rows) > limit else None
         return Page(
             items=threads,
-            next_cursor=_encode(last.updated_at.isoformat(), last.id) if last else None,
+            next_cursor=cursors.encode(last.updated_at.isoformat(), last.id) if last else None,
         )
 
     async def change(
@@ -130,13 +126,9 @@ class Threads:
         self, caller: Principal, thread_id: str, *, cursor: str | None, limit: int
     ) -> Page[Message]:
         """A thread's messages in the order of the conversation."""
-        position, step, part = _decode(cursor, 3) if cursor else (0, -1, 0)
-        values = _values(caller, thread_id) | {
-            "position": _whole(position),
-            "step": _whole(step),
-            "part": _whole(part),
-            "limit": limit + 1,
-        }
+        numbers = cursors.decode_numbers(cursor, 3) if cursor else (0, -1, 0)
+        place = dict(zip(("position", "step", "part"), numbers, strict=True))
+        values = _values(caller, thread_id) | place | {"limit": limit + 1}
         found = f"SELECT {_COLUMNS} FROM threads WHERE {_MINE}"
         async with self._database.transaction(caller.tenant_id) as connection:
             _thread(await one(connection, found, values))
@@ -144,7 +136,7 @@ class Threads:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(
             items=[Message.model_validate(row) for row in rows[:limit]],
-            next_cursor=_encode(last["position"], last["step"], last["part"]) if last else None,
+            next_cursor=cursors.encode(*(last[part] for part in place)) if last else None,
         )
 
 
@@ -162,34 +154,3 @@ def _thread(row: dict[str, Any] | None) -> Thread:
 
 def _literal(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _encode(*parts: object) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
-
-
-def _decode(cursor: str, length: int) -> list[Any]:
-    try:
-        parts = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
-        parts = None
-    if not isinstance(parts, list) or len(parts) != length:
-        raise _bad_cursor()
-    return parts
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(str(text))
-    except ValueError:
-        raise _bad_cursor() from None
-
-
-def _whole(number: object) -> int:
-    if not isinstance(number, int) or abs(number) > 2**31 - 1:
-        raise _bad_cursor()
-    return number
-
-
-def _bad_cursor() -> Invalid:
-    return Invalid("This cursor did not come from us.", code="cursor_invalid")

@@ -1,6 +1,7 @@
 """The API's routes, walked: what each of them is, asks for, and takes."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -47,6 +48,7 @@ class Endpoint:
         return self.path.format(**{"user_id": "ann", **known, **ids})
 
 
+@cache
 def endpoints() -> list[Endpoint]:
     """Every endpoint of the app, those of frameworks too."""
     settings = Settings.model_validate({"database_url": "postgresql://nobody@/none"})

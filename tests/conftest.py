@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import crash_site
 from tests.stack import Stack, stack_home
 
 
@@ -18,3 +19,10 @@ def stack() -> Iterator[Stack]:
     """One stack for all tests that leave it alive; each test uses threads and users of its own."""
     with stack_home() as home, Stack(home) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[crash_site.Site]:
+    """One stack for all tests that kill its processes, which are up again after each of them."""
+    with crash_site.opened() as site:
+        yield site

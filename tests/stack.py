@@ -105,8 +105,18 @@ class Stack:
         entries: list[dict[str, Any]] = httpx.get(f"{self.provider_url}/journal").json()
         return entries
 
-    def _start_provider(self) -> str:
-        process = self.spawn([sys.executable, "-m", "tests.provider", "--port", "0"])
+    @contextmanager
+    def without_provider(self) -> Iterator[None]:
+        """Nobody listens at the provider's address inside."""
+        port = self.provider_url.rpartition(":")[2]
+        provider = next(p for p in self._processes if "tests.provider" in p.args and not p.poll())
+        provider.kill()
+        provider.wait()
+        yield
+        self._start_provider(port)
+
+    def _start_provider(self, port: str = "0") -> str:
+        process = self.spawn([sys.executable, "-m", "tests.provider", "--port", port])
         assert process.stdout is not None
         return process.stdout.readline().split()[-1].removesuffix("/v1")
 

@@ -1,86 +1,25 @@
 """Crashes of workers: killed at every boundary, nothing is lost, said or done twice."""
 
-import asyncio
-import asyncio
-import json
 import logging
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from datetime import datetime
+from itertools import pairwise
+from typing import Literal
 
 import pytest
-from temporalio.client import Client
 
-from adapters.temporal import connect
 from domain import names
-from domain.chat import TurnResult
 from domain.runs import Outcome
-from tests.clients import Screen, answer, check, follow
-from tests.fleet import Fleet
-from tests.stack import Api, Event, Stack, shown_text, stack_home
+from tests.clients import Screen, answer, check
+from tests.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
+from tests.stack import Api, Event
 from tests.waiting import wait_until
 
-WORDS = " ".join(f"word{number}" for number in range(40))
-SLOWLY = f"[[fault:ok chunk_delay=0.05]] {WORDS}"
-BANK = Path(__file__).parent / "servers" / "bank.py"
 When = Literal["before", "after"]
 _log = logging.getLogger("recovery")
-
-
-@dataclass
-class Site:
-    """The stack of these tests, its workers, and the file that payments go to."""
-
-    stack: Stack
-    fleet: Fleet
-    ledger: Path
-
-    def asked(self, words: str) -> int:
-        """How often the provider was asked about a message with these words."""
-        return sum(words in entry["user_text"] for entry in self.stack.journal())
-
-    def result(self, run: str) -> Outcome:
-        """How the run's workflow ended, as soon as it has."""
-
-        async def wait() -> TurnResult:
-            client = await connect()
-            workflow_id = names.workflow_id("default", run)
-            handle = client.get_workflow_handle(workflow_id, result_type=TurnResult)
-            return await asyncio.wait_for(handle.result(), 60)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", self.stack.ready["temporal"])
-            return asyncio.run(wait()).outcome
-
-    def payments(self) -> list[str]:
-        return self.ledger.read_text().split() if self.ledger.exists() else []
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with stack_home() as home:
-        ledger = home.parent / "payments"
-        command = [sys.executable, str(BANK)]
-        environment = {"BANK_LEDGER": str(ledger)}
-        bank = {"name": "bank", "command": command, "environment": environment}
-        environ = {
-            "PERDURE_TOOL_SERVERS": json.dumps([bank]),
-            "PERDURE_ASK_FIRST": "delete_task,update_task",
-        }
-        with Stack(home, workers=0, environ=environ) as stack:
-            yield Site(stack, Fleet(stack, home.parent / "fleet"), ledger)
-
-
-def tasks(api: Api) -> list[str]:
-    """The titles of the user's tasks, asked for in the conversation as a user would."""
-    events = api.ask("call list_tasks {}")
-    results = [event.data["result"] for event in events if event.type == "tool.finished"]
-    return [task["title"] for task in json.loads(results[0])["tasks"]]
 
 
 def say_plain(api: Api, thread: str, message: str) -> Screen:
@@ -140,23 +79,9 @@ BOUNDARIES: dict[str, tuple[Story, str, int | None, int | None]] = {
 }
 
 
-def requested(screen: Screen, count: int = 1) -> dict[str, Any]:
-    """The question that a run puts to a person."""
-    screen.sees("decision.requested", count)
-    asked = [event for event in screen.events if event.type == "decision.requested"]
-    return asked[count - 1].data
-
-
-def decide(api: Api, run_id: str, question: dict[str, Any], verdict: str) -> None:
-    path = f"/api/v1/runs/{run_id}/decisions/{question['decision_id']}"
-    body = {"verdict": verdict, "digest": question["digest"]}
-    api.post(path, json=body).raise_for_status()
-
-
 @pytest.fixture
 def api(site: Site, request: pytest.FixtureRequest) -> Api:
-    """A user of one's own, whose list of tasks is empty."""
-    return site.stack.client(user=f"user-{abs(hash(request.node.name))}")
+    return site.user(request.node.nodeid)
 
 
 class TestWorkerKilledAtABoundary:
@@ -179,3 +104,152 @@ class TestWorkerKilledAtABoundary:
         check(api, run, events)
         assert questions in (None, site.asked(f"{message} "))
         assert tasks(api) == ([message] if story is say_tools else [])
+
+
+class TestWorkerKilledInMidstream:
+    def test_everybody_reads_the_stored_text(self, site: Site, api: Api) -> None:
+        run = api.say(api.thread(), SLOWLY)
+        steady, leaving = Screen(api, run), Screen(api, run, leaves_at=2)
+        steady.sees("text.delta", 4)
+
+        site.fleet.kill(run)
+        steady.sees("step.superseded")
+        leaving.come_back()
+        midway = Screen(api, run)
+
+        check(api, run, steady.finished(), leaving.finished(), midway.finished())
+        assert steady.count("step.superseded") == 1
+        assert {e.attempt for e in midway.events if e.type == "text.delta"} == {2}
+        assert answer(api, run).endswith(WORDS)
+        gap = pause(steady.events)
+        _log.info("recovery mid-stream: %.1f s until text flowed again", gap)
+
+    def test_all_attempts_but_the_last_may_die(self, site: Site, api: Api) -> None:
+        run = api.say(api.thread(), SLOWLY)
+        screen = Screen(api, run)
+        for attempt in (1, 2):
+            wait_until(lambda: _deltas(screen, attempt) > 2)  # noqa: B023
+            site.fleet.kill(run)
+
+        check(api, run, screen.finished())
+        assert {e.attempt for e in screen.events if e.type == "text.delta"} == {1, 2, 3}
+
+    def test_a_message_that_came_while_no_worker_lived_is_answered(
+        self, site: Site, api: Api
+    ) -> None:
+        thread = api.thread()
+        with site.fleet.all_dead():
+            runs = [api.say(thread, f"message {number}") for number in range(3)]
+            assert api.run(runs[0])["status"] == "running"
+
+        for number, run in enumerate(runs):
+            check(api, run, Screen(api, run).finished())
+            assert answer(api, run).endswith(f"message {number}")
+
+    def test_a_decision_that_was_made_while_no_worker_lived_is_obeyed(
+        self, site: Site, api: Api
+    ) -> None:
+        api.ask('call add_task {"title": "milk"}')
+        run = api.say(api.thread(), 'call update_task {"number": 1, "title": "oats"}')
+        screen = Screen(api, run)
+        question = requested(screen)
+        with site.fleet.all_dead():
+            decide(api, run, question, "approve")
+
+        check(api, run, screen.finished())
+        assert tasks(api) == ["oats"]
+
+
+class TestFrozenWorker:
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_it_wakes_up_at_a_boundary_and_changes_nothing(
+        self, site: Site, api: Api, when: When
+    ) -> None:
+        thread, message = api.thread(), f"frozen-{when}"
+        run = names.turn_id(thread, message)
+        site.fleet.hit("take_step", when, run, signal=signal.SIGSTOP)
+        screen = say_plain(api, thread, message)
+        wait_until(lambda: site.fleet.seen(run, "take_step", "signal"))
+        (frozen,) = site.fleet.seen(run, "take_step", "signal")
+
+        assert site.result(run) is Outcome.ANSWERED
+        os.kill(frozen.pid, signal.SIGCONT)
+
+        woken = "failed" if when == "before" else "after"
+        wait_until(lambda: any(s.pid == frozen.pid for s in site.fleet.of(run) if s.what == woken))
+        check(api, run, screen.finished())
+        assert site.asked(f"{message} ") == 1
+
+    def test_it_wakes_up_in_midstream_and_its_words_are_refused(self, site: Site, api: Api) -> None:
+        run = api.say(api.thread(), SLOWLY)
+        screen = Screen(api, run)
+        screen.sees("text.delta", 4)
+        frozen = site.fleet.busy_with(run)
+        os.kill(frozen, signal.SIGSTOP)
+        wait_until(lambda: _deltas(screen, attempt=2) > 2)
+
+        os.kill(frozen, signal.SIGCONT)
+        wait_until(lambda: site.fleet.seen(run, "take_step", "failed"))
+
+        check(api, run, screen.finished())
+        (failed,) = site.fleet.seen(run, "take_step", "failed")
+        assert failed.pid == frozen
+        assert failed.code in ("attempt_superseded", "CancelledError")
+
+
+class TestManyMessages:
+    def test_twenty_messages_in_one_thread_get_twenty_answers_in_order(
+        self, site: Site, api: Api
+    ) -> None:
+        thread = api.thread()
+        runs = [names.turn_id(thread, f"m{number:02}") for number in range(20)]
+        site.fleet.hit("take_step", "before", runs[2])
+        site.fleet.hit("ask_for_floor", "after", runs[8])
+        site.fleet.hit("take_step", "after", runs[13])
+        for number, run in enumerate(runs):
+            text = f"message {number:02} {SLOWLY if number == 5 else ''}"
+            assert api.say(thread, text, message_id=f"m{number:02}") == run
+        middle = Screen(api, runs[5])
+        middle.sees("text.delta", 3)
+        site.fleet.kill(runs[5])
+
+        screens = [Screen(api, run) for run in runs]
+        for run, screen in zip(runs, screens, strict=True):
+            check(api, run, screen.finished())
+        assert not site.fleet.missed
+
+        messages = api.messages(thread)
+        assert [message["run_id"] for message in messages] == [r for r in runs for _ in "qa"]
+        assert [message["role"] for message in messages] == ["user", "assistant"] * 20
+        assert all(f"message {n:02}" in m["text"] for n, m in enumerate(messages[1::2]))
+        assert not any(message["partial"] for message in messages)
+        ends = [screen.events[-1].row["created_at"] for screen in screens]
+        assert ends == sorted(ends)
+
+    def test_the_same_message_twenty_times_at_once_is_one_turn(self, site: Site, api: Api) -> None:
+        thread = api.thread()
+        say = lambda _: api.say(thread, "only once please", message_id="same")  # noqa: E731
+        with ThreadPoolExecutor(20) as pool:
+            runs = set(pool.map(say, range(20)))
+
+        (run,) = runs
+        check(api, run, Screen(api, run).finished())
+        assert say(None) == run
+        assert len(api.messages(thread)) == 2
+        assert site.asked("only once please") == 1
+
+        body = {"text": "other words", "message_id": "same"}
+        refused = api.post(f"/api/v1/threads/{thread}/messages", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "message_conflict")
+        assert len(api.messages(thread)) == 2
+
+
+def _deltas(screen: Screen, attempt: int) -> int:
+    events = list(screen.events)
+    return sum(event.type == "text.delta" and event.attempt == attempt for event in events)
+
+
+def pause(events: list[Event]) -> float:
+    """Seconds between the last words of an attempt that was lost and the next attempt's first."""
+    times = [datetime.fromisoformat(e.row["created_at"]) for e in events if e.type == "text.delta"]
+    return max((b - a).total_seconds() for a, b in pairwise(times))

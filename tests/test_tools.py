@@ -14,10 +14,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from mcp.client import Client
 from mcp.server.mcpserver import MCPServer
+from mcp_types import TextContent
 
 from adapters import mcp_sources
 from adapters.mcp import McpToolBox
+from adapters.mcp_clients import KeptConnection, connection_to
 from adapters.mcp_results import LONGEST_RESULT
 from adapters.mcp_sources import model_safe
 from domain.errors import Invalid, ToolFailed
@@ -200,15 +203,20 @@ class TestCall:
         assert failure.value.code == "tool_unavailable"
         assert (await use(odd_box, "odd_pid")).text != first
 
-    async def test_a_command_killed_between_calls_costs_no_call(self, odd_box: McpToolBox) -> None:
-        first = int((await use(odd_box, "odd_pid")).text)
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: not Path(f"/proc/{first}").exists())
-        # One look at the pipes, so that the loop knows it too, and time to act on it.
-        await anyio.lowlevel.checkpoint()
-        await anyio.wait_all_tasks_blocked()
+    async def test_a_command_killed_between_calls_costs_no_call(self) -> None:
+        async def pid(client: Client) -> int:
+            answer = await client.session.call_tool("pid")
+            assert isinstance(answer.content[0], TextContent)
+            return int(answer.content[0].text)
 
-        assert (await use(odd_box, "odd_pid")).text != str(first)
+        connection = connection_to(odd())
+        assert isinstance(connection, KeptConnection)
+        first = await connection.use(pid)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: not connection.alive)
+
+        assert await connection.use(pid) != first
+        await connection.aclose()
 
     async def test_closing_ends_the_command(self) -> None:
         async with tool_box(odd()) as box:

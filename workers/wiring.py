@@ -25,6 +25,8 @@ from workers.fleet import Wired
 async def wired(settings: Settings, database: Database, client: Client) -> AsyncIterator[Wired]:
     """Everything that a worker's activities need, closed again in the end."""
     turns = Turns(database)
+    gateway = LiteLLMGateway(settings)
+    await gateway.warm_up()
     toolbox = McpToolBox(settings, task_server(PostgresTasks(database), caller_in_meta))
     try:
         yield Wired(
@@ -34,10 +36,11 @@ async def wired(settings: Settings, database: Database, client: Client) -> Async
                 steps=Steps(database),
                 calls=Calls(database),
                 log=Ledger(database),
-                gateway=LiteLLMGateway(settings),
+                gateway=gateway,
                 toolbox=toolbox,
                 keeper=RunKeeper(turns, TemporalEngine(client, settings)),
             )
         )
     finally:
         await toolbox.aclose()
+        await gateway.close()

@@ -52,7 +52,7 @@ async def find(
     subject_id: Annotated[str | None, Query(max_length=200)] = None,
     status: RunStatus | None = None,
     outcome: Outcome | None = None,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[Run]:
     """The caller's runs, the latest first; managers and admins see their tenant's."""

@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 120.0
 class ChatRequest(BaseModel):
     """A message to the todo agent; without a conversation it begins one."""
 
-    conversation_id: str | None = None
+    conversation_id: Storable | None = None
     message: Storable
 
 
