@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from activities.runs import RunKeeper
-from adapters.mcp_http import TaskEndpoint
+from adapters.mcp.http import TaskEndpoint
 from adapters.readiness import say_ready
 from adapters.temporal import TemporalEngine, connect
 from api import problems

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import orjson
 import structlog
 
-from db.ledger import Ledger
-from domain.errors import PerdureError
+from db.ledger import DELETED, Ledger
+from domain.errors import NotFound, PerdureError
 from domain.events import EventType, RunEvent
 from domain.runs import RunRef
 
@@ -40,13 +40,15 @@ class Feed:
         self.base = self.last = after
         self.watchers = 0
         self.pings = 0
-        self.finished = False
+        self.finished = self.deleted = False
         self._frames: list[bytes] = []
         self._changed = asyncio.Event()
 
     def extend(self, events: list[RunEvent]) -> None:
         """Take in what is new; events that are known already are passed over."""
         for event in events:
+            if event.type == DELETED:
+                self.finished = self.deleted = True
             if event.seq != self.last + 1:
                 continue
             self._frames.append(as_sse(event))
@@ -97,7 +99,8 @@ class Hub:
             group.create_task(self._keep_alive())
 
     async def stream(self, run: RunRef, after: int) -> AsyncIterator[bytes]:
-        """A run's events behind `after` as server-sent events, until `run.finished`."""
+        """A run's events behind `after` as server-sent events, until `run.finished`, or until the
+        run is deleted."""
         yield b"retry: 1000\n\n"
         with self._watch(run, after) as feed:
             pings = feed.pings
@@ -120,10 +123,12 @@ class Hub:
                     await feed.change()
 
     async def finished(self, run: RunRef) -> RunEvent:
-        """The run's last event, as soon as it is there."""
+        """The run's last event, as soon as it is there; raises NotFound for a deleted run."""
         with self._watch(run, 0) as feed:
             while not feed.finished:
                 await feed.change()
+            if feed.deleted:
+                raise NotFound("This run was deleted.", code="run_unknown")
             last = await self._ledger.read(run, feed.last - 1, 1)
         return last[0]
 

@@ -100,7 +100,7 @@ class _Connection(asyncio.Protocol):
         return self._answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is of another family
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is of another family
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

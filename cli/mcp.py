@@ -1,6 +1,6 @@
 """`perdure mcp`: one user's tasks for a program that speaks MCP on stdin and stdout."""
 
-from adapters.mcp_tasks import serve_stdio, stdio_key
+from adapters.mcp.task_server import serve_stdio, stdio_key
 from db.session import Database
 from db.tasks import PostgresTasks
 from db.tenants import Keys

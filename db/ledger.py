@@ -12,6 +12,7 @@ from domain.events import EventType, NewEvent, RunEvent
 from domain.runs import RunRef
 
 CHANNEL = "run_events"
+DELETED = "run.deleted"
 
 # The row of the run is the sequence: locked by its update, so two appends can never make a gap.
 _APPEND = f"""
@@ -40,13 +41,17 @@ _READ = """
 SELECT run_id, seq, type, step, attempt, data, created_at FROM run_events
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
 """
-_READ_MANY = """
+# A run that is gone gives one row with the seq 0, which no event has.
+_READ_MANY = f"""
+WITH w AS (SELECT * FROM unnest(%(runs)s::text[], %(after)s::int[]) AS w (run_id, after))
 SELECT e.run_id, e.seq, e.type, e.step, e.attempt, e.data, e.created_at
-FROM unnest(%(runs)s::text[], %(after)s::int[]) AS w (run_id, after)
-CROSS JOIN LATERAL (
+FROM w CROSS JOIN LATERAL (
     SELECT * FROM run_events
     WHERE tenant_id = %(tenant)s AND run_id = w.run_id AND seq > w.after ORDER BY seq LIMIT 500
 ) AS e
+UNION ALL
+SELECT w.run_id, 0, '{DELETED}', 0, 0, '{{}}'::jsonb, now() FROM w
+WHERE NOT EXISTS (SELECT FROM runs r WHERE r.tenant_id = %(tenant)s AND r.id = w.run_id)
 """
 _AUDIT = """
 INSERT INTO audit_entries (tenant_id, actor, action, subject, data)
@@ -82,7 +87,8 @@ class Ledger:
             return [_event(row) for row in await many(connection, _READ, values)]
 
     async def read_many(self, tenant_id: str, after: dict[str, int]) -> list[RunEvent]:
-        """What is new in several runs of one tenant, in the order of each run's seq."""
+        """What is new in several runs of one tenant, in the order of each run's seq; for a run
+        that was deleted one row of the type DELETED, which is in no log."""
         values = {"tenant": tenant_id, "runs": list(after), "after": list(after.values())}
         async with self._database.transaction(tenant_id) as connection:
             return [_event(row) for row in await many(connection, _READ_MANY, values)]

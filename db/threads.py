@@ -36,9 +36,11 @@ _OPEN_RUNS = """
 SELECT r.id FROM runs r JOIN turns t ON t.tenant_id = r.tenant_id AND t.run_id = r.id
 WHERE t.tenant_id = %(tenant)s AND t.thread_id = %(id)s AND r.finished_at IS NULL
 """
-_DELETE_RUNS = """
+# Who watches such a run is woken up, and finds that it is gone.
+_DELETE_RUNS = f"""
 DELETE FROM runs r USING turns t WHERE t.tenant_id = r.tenant_id AND t.run_id = r.id
 AND t.tenant_id = %(tenant)s AND t.thread_id = %(id)s
+RETURNING pg_notify('{ledger.CHANNEL}', %(tenant)s || '/' || r.id)
 """
 _MESSAGES = """
 SELECT m.id, m.thread_id, m.run_id, m.role, m.text, m.partial, m.created_at, m.position,

@@ -6,6 +6,7 @@ import pytest
 
 from tests import crash_site
 from tests.stack import Stack, stack_home
+from tests.stacks import GUARDED, OFFLINE
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,17 @@ def site() -> Iterator[crash_site.Site]:
     """One stack for all tests that kill its processes, which are up again after each of them."""
     with crash_site.opened() as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def guarded_stack() -> Iterator[Stack]:
+    """A stack whose tools ask first and whose limits are near (see `tests/stacks.py`)."""
+    with stack_home() as home, Stack(home, environ=GUARDED) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def offline_stack() -> Iterator[Stack]:
+    """A stack without a provider: the offline model answers."""
+    with stack_home() as home, Stack(home, environ=OFFLINE) as stack:
+        yield stack

@@ -11,18 +11,21 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 from temporalio import activity
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from temporalio.client import Client
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
-from adapters.models import LiteLLMGateway
+from adapters.interceptor import ActivityEdge
 from cli.local import joined
 from domain.settings import Settings
 from tests.fleet import ControlFolder, Sighting
-from workers.__main__ import serve
+from workers import __main__ as process
+from workers.fleet import Role, Wired
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
@@ -78,7 +81,24 @@ def _work(folder: Path) -> None:
     """Be a worker: in a child that was forked off, which dies with its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     settings = joined(Settings.from_env(os.environ))
-    serve(settings, ["chat"], interceptors=[Crashes(ControlFolder(folder))])
+    control = ControlFolder(folder)
+    if control.sandboxed.exists():
+        process.make_worker = _sandboxed
+    process.serve(settings, ["chat"], interceptors=[Crashes(control)])
+
+
+def _sandboxed(
+    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor]
+) -> Worker:
+    """The strictest worker there is: nothing but the history survives a workflow task."""
+    return Worker(
+        client,
+        task_queue=role.queue,
+        workflows=role.workflows,
+        activities=role.activities(activities),
+        interceptors=[ActivityEdge(), *interceptors],
+        max_cached_workflows=0,
+    )
 
 
 class _Nursery:
@@ -122,7 +142,6 @@ class _Nursery:
 
 def main() -> None:
     """Keep workers alive until killed; says `ready` once they are forked."""
-    assert LiteLLMGateway, "imported before the fork, which is what saves the time"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=_STANDBY)

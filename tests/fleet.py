@@ -58,6 +58,11 @@ class ControlFolder:
         self._seen = folder / "seen.jsonl"
         self._lock = folder / "lock"
 
+    @property
+    def sandboxed(self) -> Path:
+        """A file that is there while new workers are to run workflows in the SDK's sandbox."""
+        return self._lock.with_name("sandboxed")
+
     def set(self, *points: Point) -> None:
         """Add points."""
         with self._locked():
@@ -150,3 +155,12 @@ class Fleet:
             yield
         finally:
             nursery.resume()
+
+    @contextmanager
+    def sandboxed(self) -> Iterator[None]:
+        """All workers inside run workflows in the SDK's sandbox, and replay them at each task."""
+        with self.all_dead():
+            self._control.sandboxed.touch()
+        yield
+        with self.all_dead():
+            self._control.sandboxed.unlink()

@@ -1,8 +1,9 @@
 """A scriptable model provider on loopback: OpenAI's protocol, with faults on request.
 
 `async with Provider() as provider:` in a test, or `python -m tests.provider --port N` as a process
-of its own that `POST /script`, `POST /reset` and `GET /journal` steer and read. A user's text may
-choose too: `[[fault:reset_mid]]` always, `[[once:unavailable]]` only the first time it is seen.
+of its own that `POST /script`, `POST /reset`, `GET /journal` and `GET /requests` steer and read.
+A user's text may choose too: `[[fault:reset_mid]]` always, `[[once:unavailable]]` only the first
+time it is seen.
 """
 
 import argparse
@@ -191,6 +192,8 @@ class _Connection(asyncio.Protocol):
             script.reset()
         elif path == "/journal":
             return self._json([asdict(entry) for entry in script.journal])
+        elif path == "/requests":
+            return self._json(list(script.requests))
         elif path == "/v1/models":
             return self._json({"object": "list", "data": [{"id": "test", "object": "model"}]})
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.models import LiteLLMGateway
+from adapters.models.gateway import LiteLLMGateway
 from domain.errors import ModelFailed
 from domain.models import Completion, ModelRequest, PromptMessage, TextPart, ToolCall, ToolSpec
 from domain.settings import Settings

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.offline_rules import Call, Reply, reply
-from adapters.offline_schema import instance
+from adapters.offline.rules import Call, Reply, reply
+from adapters.offline.schema import instance
 
 TOOLS = {"add_task", "list_tasks", "complete_task", "delete_task", "update_task"}
 MILK = {"number": 1, "title": "buy milk", "completed": False}

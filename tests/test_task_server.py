@@ -10,7 +10,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
-from adapters.mcp_tasks import KEY_META, stdio_key
+from adapters.mcp.task_server import KEY_META, stdio_key
 from domain.errors import ToolFailed, Unauthenticated, Unavailable
 from domain.settings import Settings
 from domain.tools import ToolResult

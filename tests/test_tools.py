@@ -18,11 +18,11 @@ from mcp.client import Client
 from mcp.server.mcpserver import MCPServer
 from mcp_types import TextContent
 
-from adapters import mcp_sources
-from adapters.mcp import McpToolBox
-from adapters.mcp_clients import KeptConnection, connection_to
-from adapters.mcp_results import LONGEST_RESULT
-from adapters.mcp_sources import model_safe
+from adapters.mcp import sources as mcp_sources
+from adapters.mcp.clients import KeptConnection, connection_to
+from adapters.mcp.results import LONGEST_RESULT
+from adapters.mcp.sources import model_safe
+from adapters.mcp.toolbox import McpToolBox
 from domain.errors import Invalid, ToolFailed
 from domain.tools import Safety, Tool, ToolServer
 from tests.tool_servers import (
@@ -298,7 +298,7 @@ class StuckTasks(TasksInMemory):
 async def give_up(box: McpToolBox, tool: Tool, arguments: Any, how: str, started: Any) -> None:
     """Call a tool that never ends until it has started, and then give up on it."""
     if how == "timeout":
-        hasty = tool.model_copy(update={"timeout": timedelta(seconds=1)})
+        hasty = tool.model_copy(update={"timeout": timedelta(seconds=2)})
         with pytest.raises(ToolFailed) as failure:
             await box.call(hasty, arguments, caller())
         assert failure.value.code == "tool_timeout"

@@ -17,9 +17,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from starlette.routing import Route
 
-from adapters.mcp import McpToolBox
-from adapters.mcp_http import TaskEndpoint
-from adapters.mcp_tasks import caller_in_meta, task_server
+from adapters.mcp.http import TaskEndpoint
+from adapters.mcp.task_server import caller_in_meta, task_server
+from adapters.mcp.toolbox import McpToolBox
 from domain.auth import Principal, Role, scopes_of
 from domain.errors import NotFound, Unauthenticated
 from domain.settings import Settings

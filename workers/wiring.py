@@ -7,9 +7,9 @@ from temporalio.client import Client
 
 from activities.chat import ChatActivities
 from activities.runs import RunKeeper
-from adapters.mcp import McpToolBox
-from adapters.mcp_tasks import caller_in_meta, task_server
-from adapters.models import LiteLLMGateway
+from adapters.mcp.task_server import caller_in_meta, task_server
+from adapters.mcp.toolbox import McpToolBox
+from adapters.models.gateway import LiteLLMGateway
 from adapters.temporal import TemporalEngine
 from db.calls import Calls
 from db.ledger import Ledger

@@ -7,7 +7,7 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from adapters.mcp_tasks import serve_stdio
+from adapters.mcp.task_server import serve_stdio
 from tests.tool_servers import ANN, TasksInMemory
 
 anyio.run(serve_stdio, TasksInMemory(), ANN)

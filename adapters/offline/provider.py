@@ -7,8 +7,8 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from adapters import offline_rules, offline_schema
-from adapters.offline_rules import Call, Reply
+from adapters.offline import rules, schema
+from adapters.offline.rules import Call, Reply
 from adapters.providers import CustomLLM, litellm
 
 _PROVIDER = "offline"
@@ -49,13 +49,13 @@ def register() -> None:
 def _answer(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> Reply:
     wanted = params.get("response_format") or {}
     if wanted.get("type") == "json_schema":
-        return Reply(json.dumps(offline_schema.instance(wanted["json_schema"]["schema"])))
+        return Reply(json.dumps(schema.instance(wanted["json_schema"]["schema"])))
     tools = {tool["function"]["name"] for tool in params.get("tools") or ()}
-    return offline_rules.reply(messages, tools)
+    return rules.reply(messages, tools)
 
 
 def _usage(messages: Sequence[Mapping[str, Any]], reply: Reply) -> dict[str, int]:
-    asked = sum(_tokens(offline_rules.text_of(message)) for message in messages)
+    asked = sum(_tokens(rules.text_of(message)) for message in messages)
     calls = " ".join(f"{call.name} {json.dumps(call.arguments)}" for call in reply.calls)
     said = max(1, _tokens(reply.text) + _tokens(calls))
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}

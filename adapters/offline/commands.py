@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from adapters import offline_grammar as grammar
+from adapters.offline import grammar
 
 Verb = Literal["add", "list", "complete", "delete", "update"]
 Status = Literal["all", "pending", "completed"]

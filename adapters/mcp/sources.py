@@ -25,9 +25,9 @@ from mcp_types import (
 from mcp_types import Tool as RemoteTool
 from pydantic import ValidationError
 
-from adapters.mcp_clients import Connection
-from adapters.mcp_results import failed, tool_result
-from adapters.mcp_tasks import KEY_META, TENANT_META, USER_META
+from adapters.mcp.clients import Connection
+from adapters.mcp.results import failed, tool_result
+from adapters.mcp.task_server import KEY_META, TENANT_META, USER_META
 from domain.errors import ToolFailed
 from domain.models import ToolSpec
 from domain.tools import Safety, Tool, ToolCaller, ToolResult, ToolServer

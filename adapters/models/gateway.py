@@ -5,11 +5,12 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from adapters import offline, raw_stream
-from adapters.answers import Answer
-from adapters.model_errors import FAILURES, failure
+from adapters.models import raw_stream
+from adapters.models.answers import Answer
+from adapters.models.errors import FAILURES, failure
+from adapters.models.raw_stream import StreamWatch
+from adapters.offline import provider as offline
 from adapters.providers import litellm
-from adapters.raw_stream import StreamWatch
 from domain.errors import ModelFailed
 from domain.models import Completion, ModelPart, ModelRequest, PromptMessage, TextPart, ToolSpec
 from domain.settings import OFFLINE_MODEL, Settings

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import offline_talk, offline_tasks
-from adapters.offline_commands import Command, parse
-from adapters.offline_tasks import SeenTask
+from adapters.offline import talk
+from adapters.offline import tasks as todo
+from adapters.offline.commands import Command, parse
+from adapters.offline.tasks import SeenTask
 
 Message = Mapping[str, Any]
 
@@ -54,10 +55,10 @@ def reply(messages: Sequence[Message], tools: Collection[str]) -> Reply:
         return _go_on(turn, commands, tools)
     if not commands:
         said, answers = _texts(turn.earlier, "user"), _texts(turn.earlier, "assistant")
-        return Reply(offline_talk.answer(turn.text, said, answers))
+        return Reply(talk.answer(turn.text, said, answers))
     plan = _first_calls(commands, turn.earlier)
     if not all(call.name in tools for call in plan):
-        return Reply(_NO_TOOLS + offline_talk.ABOUT)
+        return Reply(_NO_TOOLS + talk.ABOUT)
     return Reply(calls=plan)
 
 
@@ -68,12 +69,12 @@ def _go_on(turn: _Turn, commands: Sequence[Command], tools: Collection[str]) -> 
         return Reply(calls=calls)
     wants_list = not looked_up or any(command.verb == "list" for command in commands)
     sentences = [
-        offline_tasks.sentence(call.name, call.arguments, result)
+        todo.sentence(call.name, call.arguments, result)
         for calls_made in turn.rounds
         for call, result in calls_made
-        if wants_list or call.name != "list_tasks" or offline_tasks.read(result) is None
+        if wants_list or call.name != "list_tasks" or todo.read(result) is None
     ]
-    return Reply("\n".join([*sentences, *notes]) or offline_talk.ABOUT)
+    return Reply("\n".join([*sentences, *notes]) or talk.ABOUT)
 
 
 def _first_calls(commands: Iterable[Command], earlier: Sequence[Message]) -> tuple[Call, ...]:
@@ -104,7 +105,7 @@ def _mentioned(earlier: Sequence[Message]) -> int | None:
     """The task that the conversation was about last."""
     for message in reversed(earlier):
         if message.get("role") == "tool":
-            tasks = offline_tasks.read(text_of(message))
+            tasks = todo.read(text_of(message))
             if tasks is not None and len(tasks) == 1:
                 return tasks[0].number
     return None
@@ -114,7 +115,7 @@ def _second_calls(
     commands: Iterable[Command], first: Sequence[tuple[Call, str]]
 ) -> tuple[tuple[Call, ...], list[str]]:
     listed = next((result for call, result in first if call == Call("list_tasks", {})), None)
-    tasks = offline_tasks.read(listed) if listed is not None else None
+    tasks = todo.read(listed) if listed is not None else None
     if tasks is None:
         return (), []
     calls: list[Call] = []
@@ -134,7 +135,7 @@ def _meant(command: Command, tasks: Sequence[SeenTask]) -> list[SeenTask] | str:
     assert target is not None
     if command.verb == "complete":
         tasks = [task for task in tasks if not task.completed] or tasks
-    found = offline_tasks.matching(target, tasks)
+    found = todo.matching(target, tasks)
     if not found:
         sought = f' that sounds like "{target.words}"' if target.words else ""
         return f"I found no task{sought}."

@@ -8,9 +8,9 @@ from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 
-from adapters.mcp_clients import connection_in_memory, connection_to
-from adapters.mcp_results import failed
-from adapters.mcp_sources import Ages, OwnSource, ToolSource
+from adapters.mcp.clients import connection_in_memory, connection_to
+from adapters.mcp.results import failed
+from adapters.mcp.sources import Ages, OwnSource, ToolSource
 from domain.errors import Invalid
 from domain.settings import Settings
 from domain.tools import Safety, Tool, ToolCaller, ToolResult, ToolServer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.offline_commands import Status, Target
+from adapters.offline.commands import Status, Target
 
 _LISTS = ("tasks", "result", "items", "data")
 _FILLER = frozenset("the a an my to of for about some and".split())  # noqa: SIM905

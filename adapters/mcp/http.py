@@ -19,7 +19,7 @@ from domain.errors import PerdureError, Unauthenticated
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-    from adapters.mcp_tasks import RequestContext
+    from adapters.mcp.task_server import RequestContext
 
 Authenticate = Callable[[str | None, str | None], Awaitable[Principal]]
 """From the headers `Authorization` and `X-API-Key`; raises Unauthenticated."""
@@ -101,7 +101,7 @@ def _problem(status: int, code: str, detail: str, headers: dict[str, str]) -> Re
 def _manager(store: TaskStore, hosts: Collection[str]) -> "StreamableHTTPSessionManager":
     from mcp.server.transport_security import TransportSecuritySettings
 
-    from adapters.mcp_tasks import task_server
+    from adapters.mcp.task_server import task_server
 
     server = task_server(store, _caller_of_request)
     names = (*_HERE, *hosts)

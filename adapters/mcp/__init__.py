@@ -1,0 +1,1 @@
+"""MCP: our own task server, and the client through which turns reach every tool."""

@@ -1,0 +1,1 @@
+"""Models through LiteLLM: one call, streamed, with its errors in our words."""
