@@ -76,7 +76,13 @@ _DECIDE = """
 UPDATE decisions SET verdict = %(verdict)s, decided_by = %(by)s, decided_at = now()
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND id = %(id)s
 """
-_SET_RUN = "UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s"
+_WAIT = "UPDATE runs SET status = 'waiting' WHERE tenant_id = %(tenant)s AND id = %(run)s"
+# Several questions may be open at once: the run waits for the last of them.
+_GO_ON = """
+UPDATE runs SET status = 'running' WHERE tenant_id = %(tenant)s AND id = %(run)s
+  AND NOT EXISTS (SELECT FROM decisions d WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
+    AND d.verdict IS NULL AND d.expires_at > now())
+"""
 
 
 class Calls:
@@ -177,7 +183,7 @@ async def ask(connection: Connection, question: Question) -> None:
         "expires_at": row["expires_at"].isoformat(),
     }
     event = NewEvent(type=EventType.DECISION_REQUESTED, data=data)
-    await connection.execute(_SET_RUN, values | {"status": "waiting"})
+    await connection.execute(_WAIT, values)
     await ledger.append(connection, run, question.step, 0, [event], fenced=False)
 
 
@@ -255,7 +261,7 @@ async def _tell_decided(
     }
     event = NewEvent(type=EventType.DECISION_MADE, data=data)
     run = decision.run
-    await connection.execute(_SET_RUN, _run_values(run) | {"status": "running"})
+    await connection.execute(_GO_ON, _run_values(run))
     await ledger.append(connection, run, row["step"], 0, [event], fenced=False)
     await ledger.audit(
         connection,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.problems import problem
+from tests.prompts import prompts
 from tests.stack import Api, Event, Stack, parse, shown_text
 
 
@@ -63,7 +64,7 @@ class TestTurn:
 
         api.ask(text, thread)
 
-        (messages,) = stack.prompts(text)
+        (messages,) = prompts(stack, text)
         assert [message["role"] for message in messages] == [
             *("system", "user", "assistant"),
             *("user", "assistant", "tool", "assistant", "user"),
@@ -79,7 +80,7 @@ class TestTurn:
 
         api.ask(text, api.thread())
 
-        (messages,) = stack.prompts(text)
+        (messages,) = prompts(stack, text)
         assert "a secret" not in json.dumps(messages)
 
     def test_a_failing_model_is_told_clearly_and_keeps_what_it_said(self, api: Api) -> None:
@@ -140,7 +141,7 @@ class TestTools:
         (call,) = calls_of(events)
         assert call["status"] == "failed"
         assert words in call["result"]
-        assert words in stack.prompts(text)[-1][-1]["content"]
+        assert words in prompts(stack, text)[-1][-1]["content"]
         assert events[-1].data["outcome"] == "answered"
 
     def test_broken_arguments_are_not_carried_out(self, api: Api, stack: Stack) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from domain.digests import digest_of
 from tests.problems import problem
+from tests.prompts import prompts
 from tests.stack import Api, Event, Stack
 from tests.waiting import wait_until
 
@@ -87,7 +88,7 @@ class TestDecisions:
         events = api.finish(run)
         assert [call["status"] for call in tool_ends(events)] == ["denied"]
         assert events[-1].data["outcome"] == "answered"
-        assert "A person said no" in guarded_stack.prompts(text)[-1][-1]["content"]
+        assert "A person said no" in prompts(guarded_stack, text)[-1][-1]["content"]
         assert tasks(api) == ["milk"]
 
     def test_without_an_answer_the_call_expires(self, api: Api, guarded_stack: Stack) -> None:
@@ -98,7 +99,7 @@ class TestDecisions:
         events = api.finish(run)
 
         assert [call["status"] for call in tool_ends(events)] == ["denied"]
-        assert "Nobody decided in time" in guarded_stack.prompts(text)[-1][-1]["content"]
+        assert "Nobody decided in time" in prompts(guarded_stack, text)[-1][-1]["content"]
         refused = problem(decide(api, run, question, "approve"), 409)
         assert refused["code"] in ("decision_expired", "run_finished")
         assert tasks(api) == ["milk"]

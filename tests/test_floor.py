@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.problems import problem
+from tests.prompts import prompts
 from tests.stack import Api, Event, Stack, shown_text
 from tests.temporal_runs import terminate
 from tests.waiting import wait_until
@@ -68,7 +69,7 @@ class TestQueue:
         for earlier, later in pairwise(ends):
             started = next(event for event in later if event.type == "run.started")
             assert earlier[-1].row["created_at"] <= started.row["created_at"]
-        assert said[1] in [m["content"] for m in stack.prompts(f"second {thread}")[0]]
+        assert said[1] in [m["content"] for m in prompts(stack, f"second {thread}")[0]]
 
     def test_who_queues_up_can_be_cancelled_without_a_word(self, api: Api) -> None:
         thread = api.thread()
@@ -117,14 +118,14 @@ class TestSteer:
         stack.script(queue=steps)
         text = f"and quickly {thread}"
         run = api.say(thread, "go")
-        wait_until(lambda: stack.prompts("go"))
+        wait_until(lambda: prompts(stack, "go"))
 
         assert api.say(thread, text, policy="steer") == run
 
         events = api.finish(run)
         (steered,) = [event for event in events if event.type == "message.steered"]
         assert steered.data["text"] == text
-        roles = [message["role"] for message in stack.prompts(text)[-1]]
+        roles = [message["role"] for message in prompts(stack, text)[-1]]
         assert roles == ["system", "user", "assistant", "tool", "user"]
         assert texts(api, thread) == ["go", "", text, "done and heard"]
 
@@ -144,7 +145,7 @@ class TestSteer:
         assert text in events[-1].data["text"]
         said = texts(api, thread)
         assert said[2:] == [text, events[-1].data["text"]]
-        assert said[1] in [message["content"] for message in stack.prompts(text)[-1]]
+        assert said[1] in [message["content"] for message in prompts(stack, text)[-1]]
         assert len(api.get("/api/v1/runs").json()["items"]) == 1
 
     def test_without_a_turn_to_join_it_is_a_turn_of_its_own(self, api: Api) -> None:
@@ -183,7 +184,7 @@ class TestInterrupt:
         assert answer["partial"] is True
         assert answer["text"] == shown_text(events) == events[-1].data["text"] != ""
         assert outcome(api, second) == "answered"
-        assert answer["text"] in [message["content"] for message in stack.prompts(text)[-1]]
+        assert answer["text"] in [message["content"] for message in prompts(stack, text)[-1]]
         assert api.messages(thread)[3]["partial"] is False
 
     def test_those_who_waited_before_are_not_jumped(self, api: Api) -> None:

@@ -21,11 +21,20 @@ _ROOM_FOR_MARKER = 100
 
 
 def tool_result(answer: CallToolResult) -> ToolResult:
-    """All text of an answer; its structured content where it has no text."""
+    """All text of an answer; its structured content where it has no text, or says the same."""
     text = "\n".join(map(_describe, answer.content))
-    if not text and answer.structured_content is not None:
-        text = json.dumps(answer.structured_content, ensure_ascii=False)
+    content = answer.structured_content
+    if content is not None and (not text or _parsed(text) == content):
+        # The SDK writes JSON with indentation, which a model would be billed for.
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return ToolResult(status="failed" if answer.is_error else "ok", text=readable(text))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def failed(text: str) -> ToolResult:
