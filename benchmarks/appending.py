@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.driver import gate, note
-from cli.local import joined
+from cli.stack.local import joined
 from db.ledger import Ledger
 from db.session import Database, database_of
 from db.steps import Steps

@@ -1,0 +1,1 @@
+"""The `perdure` command: the stack on one machine, and the operators' verbs."""

@@ -35,8 +35,8 @@ def up(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")] = 1,
 ) -> None:
     """Start everything on this machine, and keep it running until Ctrl-C."""
-    from cli.home import Home
-    from cli.stack import Plan
+    from cli.stack.home import Home
+    from cli.stack.processes import Plan
     from cli.up import up as run
 
     settings = _settings()
@@ -79,7 +79,7 @@ def migrate() -> None:
 @app.command(hidden=True)
 def prepare() -> None:
     """Migrate the database, and make sure of a first tenant and its key (part of `up`)."""
-    from cli.prepare import prepare as run
+    from cli.stack.prepare import prepare as run
 
     run(_settings())
 
@@ -97,7 +97,7 @@ def mcp() -> None:
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Explain what is wrong with this installation; exit code 1 if anything is."""
-    from cli.doctor import examine
+    from cli.doctor.examination import examine
 
     settings = _settings()
     home = (data_dir or settings.home).expanduser().resolve()
@@ -136,7 +136,7 @@ def _settings() -> "Settings":
 
 
 def _joined_settings() -> "Settings":
-    from cli.local import joined
+    from cli.stack.local import joined
 
     return joined(_settings())
 

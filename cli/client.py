@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from cli.home import Home
+from cli.stack.home import Home
 from domain.errors import Invalid, PerdureError, Unavailable
 from domain.settings import Settings
 

@@ -68,7 +68,7 @@ def revoke_key(key_id: str, tenant: Tenant = "default") -> None:
 
 def _owner() -> tuple[str, str]:
     """The database owner's URL and the secret that seals tenants' names."""
-    from cli.local import joined
+    from cli.stack.local import joined
     from db.migrate import owner_url_of
 
     settings = joined(Settings.from_env(os.environ))

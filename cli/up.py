@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.stack import Plan, Stack
+from cli.stack.processes import Plan, Stack
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from db import calls, ledger, turns
+from db import conversation, decisions, ledger, turns
 from db.session import Connection, Database, many, one
 from domain.chat import (
     CallVerdict,
@@ -19,7 +19,6 @@ from domain.chat import (
 )
 from domain.errors import NotFound, Superseded
 from domain.events import EventType, NewEvent
-from domain.models import PromptMessage, ToolCall
 from domain.runs import Outcome, RunRef
 
 # Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
@@ -53,21 +52,6 @@ _WAITING = """
 SELECT EXISTS (SELECT FROM messages WHERE tenant_id = %(tenant)s AND thread_id = %(thread)s
     AND run_id = %(run)s AND step IS NULL) AS waiting
 """
-_CONVERSATION = """
-WITH recent AS (
-    SELECT m.run_id, m.position, m.step, m.part, m.role, m.text,
-        sum(length(m.text) + 64) OVER (ORDER BY m.position DESC, m.step DESC, m.part DESC) AS size
-    FROM messages m JOIN turns me ON me.tenant_id = m.tenant_id AND me.run_id = %(run)s
-    WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(thread)s AND m.position <= me.position
-      AND m.step IS NOT NULL
-)
-SELECT role, text, (
-    SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result)
-        ORDER BY c.n) FROM tool_calls c
-    WHERE recent.role = 'assistant' AND c.tenant_id = %(tenant)s
-      AND c.run_id = recent.run_id AND c.step = recent.step) AS calls
-FROM recent WHERE size <= %(size)s OR run_id = %(run)s ORDER BY position, step, part
-"""
 _STORE = """
 INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text, partial,
     verdict)
@@ -87,7 +71,6 @@ UPDATE runs SET input_tokens = input_tokens + %(input)s, output_tokens = output_
     cost_micros = cost_micros + %(cost)s, status = %(status)s
 WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
-_ABANDONED = "This call was not made."
 
 
 class Steps:
@@ -116,12 +99,12 @@ class Steps:
             before = await one(connection, _BEFORE, values) if attempt > 1 else None
             announced = before is not None and before["announced"]
             await _announce(connection, step, attempt, values, announced=announced)
-            rows = await many(connection, _CONVERSATION, values)
+            messages = await conversation.load(connection, values)
         return Opening(
             verdict=None,
             stale_text=before is not None and before["stale"],
             user_id=begun["user_id"],
-            messages=tuple(message for row in rows for message in _prompt(row)),
+            messages=messages,
         )
 
     async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict:
@@ -206,18 +189,6 @@ async def _announce(
         events.append(NewEvent(type=EventType.STEP_STARTED, data={"model": step.model}))
     if events:
         await ledger.append(connection, step.run, step.number, attempt, events)
-
-
-def _prompt(row: dict[str, Any]) -> list[PromptMessage]:
-    """A stored message as the model sees it: an answer, then the results of its calls."""
-    calls = row["calls"] or []
-    message = PromptMessage(
-        role=row["role"],
-        text=row["text"],
-        tool_calls=tuple(ToolCall(call_id=c[0], name=c[1], arguments=c[2]) for c in calls),
-    )
-    results = [PromptMessage(role="tool", text=c[4] or _ABANDONED, call_id=c[0]) for c in calls]
-    return [message, *results]
 
 
 async def _is_waited_for(connection: Connection, values: dict[str, Any]) -> bool:
@@ -310,4 +281,4 @@ async def _ask(connection: Connection, values: dict[str, Any], finished: Finishe
                 reason=planned.ask,
                 limit=finished.decision_limit,
             )
-            await calls.ask(connection, question)
+            await decisions.ask(connection, question)

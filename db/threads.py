@@ -1,5 +1,6 @@
 """Threads and their messages: listed, searched, renamed, archived, deleted."""
 
+import hashlib
 import secrets
 from typing import Any
 
@@ -14,7 +15,8 @@ _COLUMNS = "id, user_id, title, archived_at IS NOT NULL AS archived, created_at,
 _MINE = "tenant_id = %(tenant)s AND id = %(id)s AND (%(all)s OR user_id = %(user)s)"
 _CREATE = f"""
 INSERT INTO threads (tenant_id, id, user_id, title, last_position)
-VALUES (%(tenant)s, %(id)s, %(user)s, %(title)s, 0) RETURNING {_COLUMNS}
+VALUES (%(tenant)s, %(id)s, %(user)s, %(title)s, 0)
+ON CONFLICT (tenant_id, id) DO UPDATE SET id = threads.id RETURNING {_COLUMNS}
 """
 _LIST = f"""
 SELECT {_COLUMNS} FROM threads
@@ -65,8 +67,11 @@ class Threads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, caller: Principal, title: str) -> Thread:
-        values = _values(caller, f"th-{secrets.token_hex(10)}", title=title)
+    async def create(self, caller: Principal, title: str, key: str | None = None) -> Thread:
+        """A new thread, or the one that this user made under the same key."""
+        known = hashlib.sha256(f"{caller.user_id}/{key}".encode()).hexdigest()[:20]
+        name = secrets.token_hex(10) if key is None else known
+        values = _values(caller, f"th-{name}", title=title)
         async with self._database.transaction(caller.tenant_id) as connection:
             return _thread(await one(connection, _CREATE, values))
 

@@ -275,12 +275,8 @@ def step_message_id(message_id: str, step: int) -> str:
 async def _abandon_calls(connection: Connection, run: RunRef) -> None:
     values = {"tenant": run.tenant_id, "run": run.run_id}
     for call in await many(connection, _ABANDON, values):
-        data = {
-            "call_id": call["call_id"],
-            "name": call["name"],
-            "status": "abandoned",
-            "result": None,
-        }
+        named = {"call_id": call["call_id"], "name": call["name"]}
+        data = named | {"status": "abandoned", "result": None}
         event = NewEvent(type=EventType.TOOL_FINISHED, data=data)
         await ledger.append(connection, run, call["step"], call["attempt"], [event], fenced=False)
 

@@ -21,7 +21,7 @@ from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from adapters.interceptor import ActivityEdge
-from cli.local import joined
+from cli.stack.local import joined
 from domain.settings import Settings
 from tests.fleet import ControlFolder, Sighting
 from workers import __main__ as process

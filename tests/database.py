@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from cli.local import joined
+from cli.stack.local import joined
 from db.session import seal_key, sealed
 from domain.settings import Settings
 from tests.stack import Stack

@@ -156,6 +156,11 @@ class Fleet:
         finally:
             nursery.resume()
 
+    def wake(self) -> None:
+        """SIGCONT to every worker."""
+        for worker in psutil.Process(self._process.pid).children():
+            worker.resume()
+
     @contextmanager
     def sandboxed(self) -> Iterator[None]:
         """All workers inside run workflows in the SDK's sandbox, and replay them at each task."""

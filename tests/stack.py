@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 import jwt
 
-from cli.pids import PidFile
+from cli.stack.pids import PidFile
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import pairwise
@@ -161,6 +161,12 @@ class TestWorkerKilledInMidstream:
 
 
 class TestFrozenWorker:
+    @pytest.fixture(autouse=True)
+    def thawed(self, site: Site) -> Iterator[None]:
+        """However a test ends, it leaves nobody frozen."""
+        yield
+        site.fleet.wake()
+
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_it_wakes_up_at_a_boundary_and_changes_nothing(
         self, site: Site, api: Api, when: When
@@ -242,6 +248,20 @@ class TestManyMessages:
         refused = api.post(f"/api/v1/threads/{thread}/messages", json=body)
         assert (refused.status_code, refused.json()["code"]) == (409, "message_conflict")
         assert len(api.messages(thread)) == 2
+
+
+class TestCancelledAtAnyMoment:
+    def test_what_was_shown_is_what_is_kept(self, site: Site, api: Api) -> None:
+        """The close of a turn races with the last words of the step that it stops."""
+        text = SLOWLY.replace("0.05", "0.02")
+        screens = [Screen(api, api.say(api.thread(), text)) for _ in range(12)]
+        for moment, screen in enumerate(screens):
+            screen.sees("text.delta", 1 + moment % 4)
+            api.post(f"/api/v1/runs/{screen.run_id}/cancel").raise_for_status()
+
+        for screen in screens:
+            check(api, screen.run_id, screen.finished())
+            assert screen.events[-1].data["outcome"] == "cancelled"
 
 
 def _deltas(screen: Screen, attempt: int) -> int:

@@ -14,8 +14,8 @@ import psutil
 import psycopg
 import pytest
 
-from cli.home import Home
-from cli.postgres import Postgres
+from cli.stack.home import Home
+from cli.stack.postgres import Postgres
 from domain import names
 from domain.runs import Outcome
 from tests.clients import Screen, answer, answers, check
@@ -77,7 +77,12 @@ class TestApiKilled:
         first, second = Screen(api, run), Screen(api, run)
         first.sees("text.delta", 3)
 
-        kill(site, "api")
+        before = len(first.events)
+        wait_for_successor(site, "api", kill(site, "api"))
+        wait_until(lambda: answers(api))
+        back = time.monotonic()
+        wait_until(lambda: len(first.events) > before)
+        _log.info("recovery api: %.1f s from ready to the next event", time.monotonic() - back)
 
         check(api, run, first.finished(), second.finished())
         assert first.count("step.superseded") == 0, "the worker went on undisturbed"

@@ -19,13 +19,13 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from cli import ports
-from cli.child import Child, Program, run
-from cli.home import Home
-from cli.pids import alive
-from cli.postgres import Postgres
-from cli.temporal import Temporal, find_binary
-from cli.watch import Watch
+from cli.stack import ports
+from cli.stack.child import Child, Program, run
+from cli.stack.home import Home
+from cli.stack.pids import alive
+from cli.stack.postgres import Postgres
+from cli.stack.temporal import Temporal, find_binary
+from cli.stack.watch import Watch
 from domain import names
 from domain.errors import Conflict, Unavailable
 from tests.waiting import eventually, wait_until
@@ -80,10 +80,10 @@ def supervised(home: Home, program: str) -> Iterator[None]:
     code = f"""
         import asyncio
         from pathlib import Path
-        from cli.child import Program
-        from cli.home import Home
-        from cli.postgres import Postgres
-        from cli.watch import Watch
+        from cli.stack.child import Program
+        from cli.stack.home import Home
+        from cli.stack.postgres import Postgres
+        from cli.stack.watch import Watch
 
         async def main():
             home = Home(Path({str(home.path)!r}))

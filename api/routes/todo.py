@@ -60,7 +60,9 @@ async def chat(
     if user_id != caller.user_id:
         raise Forbidden("You may only chat as yourself.", code="user_mismatch")
     check(body.message)
-    thread_id = body.conversation_id or (await parts.threads.create(caller, "")).id
+    thread_id = body.conversation_id
+    if not thread_id:
+        thread_id = (await parts.threads.create(caller, "", key=idempotency_key)).id
     message_id = message_id_of(idempotency_key)
     run = await accept(parts, caller, thread_id, message_id, body.message, Policy.QUEUE)
     last = await _finished(parts, run)

@@ -1,7 +1,7 @@
 """The stack that runs on this machine, for commands that want to work with it."""
 
-from cli.home import Home
-from cli.postgres import Postgres
+from cli.stack.home import Home
+from cli.stack.postgres import Postgres
 from domain.settings import Settings
 
 

@@ -15,8 +15,8 @@ from typing import IO
 
 import psutil
 
-from cli.pids import PidFile, alive
-from cli.waiting import until
+from cli.stack.pids import PidFile, alive
+from cli.stack.waiting import until
 from domain.errors import Unavailable
 
 _MAX_LOG_BYTES = 10 * 1024 * 1024

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import psycopg
 
-from cli.findings import Finding, ok, problem, warning
-from cli.postgres import binaries
+from cli.doctor.findings import Finding, ok, problem, warning
+from cli.stack.postgres import binaries
 from db.migrate import pending
 from domain.errors import PerdureError
 from domain.settings import Settings

@@ -12,9 +12,9 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
-from cli import temporal
-from cli.findings import Finding, ok, problem, warning
-from cli.home import Home
+from cli.doctor.findings import Finding, ok, problem, warning
+from cli.stack import temporal
+from cli.stack.home import Home
 from domain.names import SEARCH_ATTRIBUTES
 
 _RETENTION = timedelta(hours=24)

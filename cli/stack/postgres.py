@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import psutil
 
-from cli.child import Program, run
-from cli.home import Home
-from cli.pids import alive
+from cli.stack.child import Program, run
+from cli.stack.home import Home
+from cli.stack.pids import alive
 from domain.errors import Unavailable
 
 SYSTEM_USER = "pgserver"

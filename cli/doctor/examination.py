@@ -7,10 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cli import doctor_data, doctor_temporal, ports
-from cli.findings import Finding, ok, problem, warning
-from cli.home import Home
-from cli.local import joined
+from cli.doctor import database as doctor_data
+from cli.doctor import temporal as doctor_temporal
+from cli.doctor.findings import Finding, ok, problem, warning
+from cli.stack import ports
+from cli.stack.home import Home
+from cli.stack.local import joined
 from domain.settings import OFFLINE_MODEL, Settings
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}

@@ -4,7 +4,7 @@ import time
 
 import psycopg
 
-from cli.home import Home
+from cli.stack.home import Home
 from db.migrate import migrate, owner_url_of
 from db.tenants import create_key, create_tenant, list_keys
 from domain.auth import Role

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from cli import postgres, temporal
-from cli.child import Program, run
-from cli.home import Home
-from cli.ports import HOST, choose
-from cli.waiting import until
-from cli.watch import Watch
+from cli.stack import postgres, temporal
+from cli.stack.child import Program, run
+from cli.stack.home import Home
+from cli.stack.ports import HOST, choose
+from cli.stack.waiting import until
+from cli.stack.watch import Watch
 from domain.errors import PerdureError, Unavailable
 from domain.settings import Settings
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.pids import PidFile, end
+from cli.stack.pids import PidFile, end
 from domain.errors import Conflict, Unavailable
 
 _ORPHAN_SECONDS = 5.0

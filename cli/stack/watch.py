@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import psutil
 
-from cli.child import Child, Program
-from cli.pids import PidFile
+from cli.stack.child import Child, Program
+from cli.stack.pids import PidFile
 
 
 class Watch:

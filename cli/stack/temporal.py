@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.child import Program
-from cli.home import Home
-from cli.ports import HOST
+from cli.stack.child import Program
+from cli.stack.home import Home
+from cli.stack.ports import HOST
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:

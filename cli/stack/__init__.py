@@ -1,0 +1,1 @@
+"""The stack on one machine: its processes, started, watched, found again and stopped."""

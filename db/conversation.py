@@ -1,0 +1,42 @@
+"""Conversations: what of a thread a model is shown, in the order in which it was said."""
+
+from typing import Any
+
+from db.session import Connection, many
+from domain.models import PromptMessage, ToolCall
+
+_CONVERSATION = """
+WITH recent AS (
+    SELECT m.run_id, m.position, m.step, m.part, m.role, m.text,
+        sum(length(m.text) + 64) OVER (ORDER BY m.position DESC, m.step DESC, m.part DESC) AS size
+    FROM messages m JOIN turns me ON me.tenant_id = m.tenant_id AND me.run_id = %(run)s
+    WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(thread)s AND m.position <= me.position
+      AND m.step IS NOT NULL
+)
+SELECT role, text, (
+    SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result)
+        ORDER BY c.n) FROM tool_calls c
+    WHERE recent.role = 'assistant' AND c.tenant_id = %(tenant)s
+      AND c.run_id = recent.run_id AND c.step = recent.step) AS calls
+FROM recent WHERE size <= %(size)s OR run_id = %(run)s ORDER BY position, step, part
+"""
+_ABANDONED = "This call was not made."
+
+
+async def load(connection: Connection, values: dict[str, Any]) -> tuple[PromptMessage, ...]:
+    """The end of the conversation up to a run, at most `size` characters of it, and all of the
+    run itself. `values` name the tenant, the thread, the run and the size."""
+    rows = await many(connection, _CONVERSATION, values)
+    return tuple(message for row in rows for message in _prompt(row))
+
+
+def _prompt(row: dict[str, Any]) -> list[PromptMessage]:
+    """A stored message as the model sees it: an answer, then the results of its calls."""
+    calls = row["calls"] or []
+    message = PromptMessage(
+        role=row["role"],
+        text=row["text"],
+        tool_calls=tuple(ToolCall(call_id=c[0], name=c[1], arguments=c[2]) for c in calls),
+    )
+    results = [PromptMessage(role="tool", text=c[4] or _ABANDONED, call_id=c[0]) for c in calls]
+    return [message, *results]
