@@ -1,6 +1,7 @@
 """Chat: one step of a turn, one tool call, and the few lines that open and close a turn."""
 
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 
 from temporalio import activity
 
@@ -31,7 +32,7 @@ from domain.chat import (
     StepVerdict,
     TurnClosing,
 )
-from domain.errors import ModelFailed
+from domain.errors import ModelFailed, ToolFailed
 from domain.models import Completion, ModelRequest, ToolCall
 from domain.runs import Closed, RunRef
 from domain.settings import Settings
@@ -39,6 +40,11 @@ from domain.tools import Safety, Tool, ToolCaller, ToolResult
 
 # Three characters a token is less than English text has: better to trim early than to be refused.
 _CHARACTERS_PER_TOKEN = 3
+
+# So often a model or a tool may fail. Attempts that were lost with their worker are no fault of
+# theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
+MODEL_ATTEMPTS = 6
+TOOL_ATTEMPTS = 4
 
 
 class ChatActivities:
@@ -86,7 +92,8 @@ class ChatActivities:
             return opening.verdict
         tools = await self._toolbox.tools(step.run.tenant_id) if step.may_use_tools else {}
         writer = StepWriter(self._log, step, attempt, supersede=opening.stale_text)
-        completion = await self._ask(step, opening, tools, writer)
+        with _at_most(MODEL_ATTEMPTS):
+            completion = await self._ask(step, opening, tools, writer)
         rest = await writer.rest()
         finished = FinishedStep(
             completion=completion.model_copy(update={"text": writer.text}),
@@ -104,7 +111,8 @@ class ChatActivities:
         opened = await self._calls.begin(call, attempt, self._settings.decision_limit)
         if opened.settled is not None:
             return opened.settled
-        result = await self._use(call, opened)
+        with _at_most(TOOL_ATTEMPTS):
+            result = await self._use(call, opened)
         return await self._calls.end(call, opened.attempt, result)
 
     @activity.defn
@@ -151,6 +159,16 @@ class ChatActivities:
             key=names.effect_key(call.run.run_id, call.step, call.n),
         )
         return await self._toolbox.call(tool, opened.call.arguments, caller)
+
+
+@contextmanager
+def _at_most(attempts: int) -> Iterator[None]:
+    """What fails in the last of so many attempts is not tried again."""
+    try:
+        yield
+    except (ModelFailed, ToolFailed) as failure:
+        failure.retryable &= activity.info().attempt < attempts
+        raise
 
 
 def _plan(call: ToolCall, tool: Tool | None) -> PlannedCall:

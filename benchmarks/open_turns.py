@@ -32,14 +32,17 @@ def run(stack: Stack, quick: bool) -> list[Row]:
 
 def _counts(stack: Stack, told: dict[str, Any], name: str, thinking: float) -> list[Row]:
     asked = Counter(entry["user_text"] for entry in stack.journal())
-    lost = sum(asked[text] == 0 for text in told["texts"]) + told["unanswered"]
-    doubled = sum(asked[text] > 1 for text in told["texts"])
+    asked_for = [asked[text] for text in told["texts"]]
+    lost = max(told["unanswered"], asked_for.count(0), told["stored"].count(0))
+    doubled = sum(count > 1 for count in told["stored"])
+    again = sum(count > 1 for count in asked_for)
     if told["wrong"]:
         print(f"{name}: {told['wrong']}")
     late = [1000 * (whole - thinking - 0.14) for whole in told["whole"]]
     return [
         Row(f"{name}: lost or refused", lost, "", 0),
-        Row(f"{name}: asked of the model twice", doubled, "", 0),
+        Row(f"{name}: answered twice", doubled, "", 0),
+        Row(f"{name}: asked of the model twice", again, "", 0),
         Row(f"{name}: overhead, p50", p50(late), "ms"),
         Row(f"{name}: overhead, p95", p95(late), "ms"),
     ]

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine
 
-from db.session import seal_key
+from db.session import check_secret, seal_key
 from domain.errors import Invalid, Unavailable
 from domain.settings import Settings
 
@@ -94,8 +94,7 @@ def _ensure_role(connection: psycopg.Connection, password: str | None) -> None:
 
 
 def _set_seal(connection: psycopg.Connection, secret: str) -> None:
-    if len(secret) < 32:
-        raise Invalid("PERDURE_SECRET needs at least 32 characters.", code="settings_invalid")
+    check_secret(secret)
     key = seal_key(secret)
     connection.execute(
         "INSERT INTO tenant_seal (inner_pad, outer_pad) VALUES (%s, %s) "

@@ -35,11 +35,18 @@ def sealed(key: bytes, tenant_id: str) -> str:
     return f"{tenant_id}:{hmac.new(key, tenant_id.encode(), 'sha256').hexdigest()}"
 
 
+def check_secret(secret: str) -> None:
+    """Raises Invalid (`settings_invalid`) for a secret that could be guessed."""
+    if len(secret) < 32:
+        raise Invalid("PERDURE_SECRET needs at least 32 characters.", code="settings_invalid")
+
+
 def database_of(settings: Settings) -> "Database":
     """The application's database; raises Invalid (`settings_invalid`) when none is named."""
     if settings.database_url is None:
         raise Invalid("Set DATABASE_URL, or run `perdure up`.", code="settings_invalid")
     url, secret = settings.database_url.get_secret_value(), settings.secret.get_secret_value()
+    check_secret(secret)
     return Database(url, secret, settings.database_connections)
 
 

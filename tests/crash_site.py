@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from cli.stack.home import Home
+from cli.stack.postgres import Postgres
 from domain import names
 from domain.chat import TurnResult
 from domain.runs import Outcome
@@ -35,7 +38,15 @@ class Site:
 
     def user(self, name: str) -> Api:
         """The API, called by somebody new, whose list of tasks is empty."""
-        return self.stack.client(user=hashlib.sha256(name.encode()).hexdigest()[:12])
+        user = hashlib.sha256(name.encode()).hexdigest()[:12]
+        api = self.stack.client(user=user)
+        api.user = user
+        return api
+
+    def owner(self) -> psycopg.Connection[Any]:
+        """A connection to the database that sees every row."""
+        url = Postgres(Home(self.stack.data_dir)).urls.owner
+        return psycopg.connect(url, autocommit=True)
 
     def asked(self, words: str) -> int:
         """How often the provider was asked about a message with these words."""
@@ -45,7 +56,7 @@ class Site:
         """How the run's workflow ended, as soon as it has."""
 
         async def wait() -> TurnResult:
-            return await asyncio.wait_for((await self._workflow(run)).result(), 60)
+            return await asyncio.wait_for((await self._workflow(run)).result(), 120)
 
         return asyncio.run(wait()).outcome
 

@@ -88,7 +88,7 @@ def _work(folder: Path) -> None:
 
 
 def _sandboxed(
-    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor]
+    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor] = ()
 ) -> Worker:
     """The strictest worker there is: nothing but the history survives a workflow task."""
     return Worker(

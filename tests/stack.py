@@ -109,16 +109,15 @@ class Stack:
     def without_provider(self) -> Iterator[None]:
         """Nobody listens at the provider's address inside."""
         port = self.provider_url.rpartition(":")[2]
-        provider = next(p for p in self._processes if "tests.provider" in p.args and not p.poll())
-        provider.kill()
-        provider.wait()
+        self._provider.kill()
+        self._provider.wait()
         yield
         self._start_provider(port)
 
     def _start_provider(self, port: str = "0") -> str:
-        process = self.spawn([sys.executable, "-m", "tests.provider", "--port", port])
-        assert process.stdout is not None
-        return process.stdout.readline().split()[-1].removesuffix("/v1")
+        self._provider = self.spawn([sys.executable, "-m", "tests.provider", "--port", port])
+        assert self._provider.stdout is not None
+        return self._provider.stdout.readline().split()[-1].removesuffix("/v1")
 
 
 @dataclass(frozen=True)
@@ -149,6 +148,8 @@ class Event:
 
 class Api(httpx.Client):
     """The API as its users see it."""
+
+    user = ""
 
     def thread(self) -> str:
         """A new thread's id."""

@@ -234,7 +234,10 @@ class TestManyMessages:
 
     def test_the_same_message_twenty_times_at_once_is_one_turn(self, site: Site, api: Api) -> None:
         thread = api.thread()
-        say = lambda _: api.say(thread, "only once please", message_id="same")  # noqa: E731
+
+        def say(_: object) -> str:
+            return api.say(thread, "only once please", message_id="same")
+
         with ThreadPoolExecutor(20) as pool:
             runs = set(pool.map(say, range(20)))
 
@@ -253,15 +256,39 @@ class TestManyMessages:
 class TestCancelledAtAnyMoment:
     def test_what_was_shown_is_what_is_kept(self, site: Site, api: Api) -> None:
         """The close of a turn races with the last words of the step that it stops."""
-        text = SLOWLY.replace("0.05", "0.02")
-        screens = [Screen(api, api.say(api.thread(), text)) for _ in range(12)]
-        for moment, screen in enumerate(screens):
-            screen.sees("text.delta", 1 + moment % 4)
-            api.post(f"/api/v1/runs/{screen.run_id}/cancel").raise_for_status()
+        screens = [Screen(api, api.say(api.thread(), SLOWLY)) for _ in range(12)]
+
+        def cancel(moment: int) -> None:
+            screens[moment].sees("text.delta", 1 + moment)
+            api.post(f"/api/v1/runs/{screens[moment].run_id}/cancel").raise_for_status()
+
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(cancel, range(12)))
 
         for screen in screens:
             check(api, screen.run_id, screen.finished())
             assert screen.events[-1].data["outcome"] == "cancelled"
+
+
+class TestWorkerKilledBetweenEffectAndRecord:
+    def test_the_task_is_added_once(self, site: Site, api: Api) -> None:
+        """The database holds the worker back at both places, so that it dies between them."""
+        with site.owner() as first, site.owner() as second:
+            lock = "SELECT pg_advisory_lock(hashtextextended('default/tasks/' || %s, 0))"
+            first.execute(lock, [api.user])
+            run = api.say(api.thread(), 'call add_task {"title": "milk"}')
+            screen = Screen(api, run)
+            screen.sees("tool.started")
+            with second.transaction():
+                second.execute("SELECT FROM tool_calls WHERE run_id = %s FOR UPDATE", [run])
+                first.execute("SELECT pg_advisory_unlock_all()")
+                added = "SELECT FROM tasks WHERE user_id = %s"
+                wait_until(lambda: first.execute(added, [api.user]).fetchall())
+                site.fleet.kill(run, "call_tool")
+
+        check(api, run, screen.finished())
+        assert screen.count("tool.started") == 2
+        assert tasks(api) == ["milk"]
 
 
 def _deltas(screen: Screen, attempt: int) -> int:

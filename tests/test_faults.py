@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from activities.chat import MODEL_ATTEMPTS
 from domain import names
 from tests.clients import Screen, check
 from tests.stack import Api, Event, Stack, stack_home
 from tests.waiting import wait_until
-from workflows import policy
 
-ATTEMPTS = policy.MODEL["retry_policy"].maximum_attempts
 LIMITS = {"PERDURE_MODEL_FIRST_TOKEN_SECONDS": "3", "PERDURE_MODEL_SILENCE_SECONDS": "2"}
 
 # What the provider does, the code that it becomes, and whether words were seen before it.
@@ -133,7 +132,7 @@ class TestForEver:
 
         assert events[-1].data["outcome"] == "failed"
         assert events[-1].data["error"]["code"] == code
-        assert len(talks.requests(always(kind))) == ATTEMPTS
+        assert len(talks.requests(always(kind))) == MODEL_ATTEMPTS
         run = talks.api.run(talks.screens[always(kind)].run_id)
         assert (run["status"], run["outcome"]) == ("finished", "failed")
         assert run["error"] == events[-1].data["error"]

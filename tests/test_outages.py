@@ -11,11 +11,8 @@ from contextlib import contextmanager
 
 import httpx
 import psutil
-import psycopg
 import pytest
 
-from cli.stack.home import Home
-from cli.stack.postgres import Postgres
 from domain import names
 from domain.runs import Outcome
 from tests.clients import Screen, answer, answers, check
@@ -152,12 +149,11 @@ class TestPostgresKilled:
         load.check()
 
     def test_lost_connections_lose_nothing(self, site: Site) -> None:
-        owner = Postgres(Home(site.stack.data_dir)).urls.owner
         load = Load(site, "storm")
         load.start()
         for _ in range(8):
             load.goes_on()
-            with psycopg.connect(owner, autocommit=True) as connection:
+            with site.owner() as connection:
                 lost = connection.execute(_STORM).fetchall()
             assert lost
 

@@ -19,6 +19,9 @@ class Protection(TypedDict):
 # A lost worker is noticed by the silence of its heartbeats, which cost the server a write each.
 HEARTBEAT = timedelta(seconds=2.5)
 
+# The activities themselves give up earlier on a model or a tool that fails.
+LOST_ATTEMPTS = 12
+
 # Cancelling does not wait for the activity: the fence refuses whatever it still writes.
 MODEL = Protection(
     start_to_close_timeout=timedelta(minutes=10),
@@ -27,7 +30,7 @@ MODEL = Protection(
         initial_interval=timedelta(milliseconds=300),
         backoff_coefficient=2.5,
         maximum_interval=timedelta(seconds=15),
-        maximum_attempts=6,
+        maximum_attempts=LOST_ATTEMPTS,
     ),
     cancellation_type=ActivityCancellationType.TRY_CANCEL,
 )
@@ -39,7 +42,7 @@ TOOL = Protection(
         initial_interval=timedelta(milliseconds=200),
         backoff_coefficient=3,
         maximum_interval=timedelta(seconds=10),
-        maximum_attempts=4,
+        maximum_attempts=LOST_ATTEMPTS,
     ),
     cancellation_type=ActivityCancellationType.TRY_CANCEL,
 )

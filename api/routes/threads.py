@@ -1,6 +1,6 @@
 """Threads: conversations of a user."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
@@ -17,6 +17,9 @@ Reader = Annotated[Principal, Depends(requires(Scope.THREADS_READ))]
 Writer = Annotated[Principal, Depends(requires(Scope.THREADS_WRITE))]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=500)]
+
+
+_ARCHIVED = {"true": True, "false": False, "any": None}
 
 
 class ThreadCreate(BaseModel):
@@ -43,13 +46,13 @@ async def find(
     caller: Reader,
     parts: Parts,
     search: Annotated[str | None, Query(max_length=200)] = None,
-    archived: bool | None = False,
+    archived: Literal["true", "false", "any"] = "false",
     cursor: Cursor = None,
     limit: Limit = 20,
 ) -> Page[Thread]:
     """The caller's threads, the latest first; `search` looks into titles and messages."""
     return await parts.threads.find(
-        caller, search=search, archived=archived, cursor=cursor, limit=limit
+        caller, search=search, archived=_ARCHIVED[archived], cursor=cursor, limit=limit
     )
 
 
@@ -62,6 +65,8 @@ async def read(thread_id: str, caller: Reader, parts: Parts) -> Thread:
 @router.patch("/{thread_id}")
 async def change(thread_id: str, body: ThreadChange, caller: Writer, parts: Parts) -> Thread:
     """Rename a thread, archive it or bring it back."""
+    if not body.model_fields_set:
+        return await parts.threads.read(caller, thread_id)
     return await parts.threads.change(caller, thread_id, title=body.title, archived=body.archived)
 
 

@@ -4,9 +4,10 @@ It answers only after the file beside it, `<ledger>.go`, is there: until then a 
 """
 
 import os
+import time
 from pathlib import Path
 
-import anyio
+import anyio.to_thread
 from mcp.server.mcpserver import MCPServer
 
 LEDGER = Path(os.environ["BANK_LEDGER"])
@@ -16,11 +17,15 @@ server = MCPServer("bank", log_level="ERROR")
 @server.tool()
 async def pay(to: str) -> str:
     """Pay somebody, then take a while to say so."""
+    await anyio.to_thread.run_sync(_pay, to, abandon_on_cancel=True)
+    return f"paid {to}"
+
+
+def _pay(to: str) -> None:
     with LEDGER.open("a") as ledger:
         ledger.write(f"{to}\n")
-    while not await anyio.Path(f"{LEDGER}.go").exists():
-        await anyio.sleep(0.02)
-    return f"paid {to}"
+    while not LEDGER.with_name(f"{LEDGER.name}.go").exists():
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":
