@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from psycopg.types.json import Jsonb
 
+from db.appends import Appender
 from db.session import Connection, Database, many, one
 from domain.errors import Superseded
 from domain.events import EventType, NewEvent, RunEvent
@@ -64,6 +65,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._appender = Appender(database, CHANNEL)
 
     async def append(
         self,
@@ -77,8 +79,11 @@ class Ledger:
 
         `supersede` first takes back what earlier attempts of this step had streamed.
         """
+        if not supersede:
+            data = [encode(event.data) for event in events]
+            return await self._appender.append(run, step, attempt, events, data)
         async with self._database.transaction(run.tenant_id) as connection:
-            await append(connection, run, step, attempt, events, supersede=supersede)
+            await append(connection, run, step, attempt, events, supersede=True)
 
     async def read(self, run: RunRef, after: int, limit: int) -> list[RunEvent]:
         """A page of the run's events behind `after`."""

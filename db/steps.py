@@ -48,15 +48,17 @@ FROM (SELECT thread_id, id, row_number() OVER (ORDER BY created_at, id) AS part 
 WHERE m.tenant_id = %(tenant)s AND m.thread_id = s.thread_id AND m.id = s.id
 RETURNING m.id, m.text, m.part
 """
-_WAITING = """
-SELECT EXISTS (SELECT FROM messages WHERE tenant_id = %(tenant)s AND thread_id = %(thread)s
-    AND run_id = %(run)s AND step IS NULL) AS waiting
-"""
 _STORE = """
-INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text, partial,
-    verdict)
-VALUES (%(tenant)s, %(thread)s, %(message)s, %(run)s, %(position)s, %(step)s, 0, 'assistant',
-    %(text)s, false, %(verdict)s::jsonb)
+WITH message AS (
+    INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text,
+        partial, verdict)
+    VALUES (%(tenant)s, %(thread)s, %(message)s, %(run)s, %(position)s, %(step)s, 0, 'assistant',
+        %(text)s, false, %(verdict)s::jsonb)
+)
+UPDATE runs SET input_tokens = input_tokens + %(input)s, output_tokens = output_tokens + %(output)s,
+    cost_micros = cost_micros + %(cost)s, status = %(status)s, outcome = %(outcome)s,
+    finished_at = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE now() END
+WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
 _CALLS = """
 INSERT INTO tool_calls (tenant_id, run_id, step, n, call_id, name, arguments, safety, status,
@@ -65,11 +67,6 @@ SELECT %(tenant)s, %(run)s, %(step)s, c.n - 1, c.call_id, c.name, c.arguments::j
     'pending', 0
 FROM unnest(%(call_ids)s::text[], %(names)s::text[], %(arguments)s::text[], %(safeties)s::text[])
     WITH ORDINALITY AS c (call_id, name, arguments, safety, n)
-"""
-_BILL = """
-UPDATE runs SET input_tokens = input_tokens + %(input)s, output_tokens = output_tokens + %(output)s,
-    cost_micros = cost_micros + %(cost)s, status = %(status)s
-WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
 
 
@@ -118,38 +115,31 @@ class Steps:
             if turn is None:
                 raise NotFound("This run was deleted.", code="run_unknown")
             values = _values(step, attempt) | {"thread": turn["thread_id"]}
-            final = not finished.calls and not await _is_waited_for(connection, values)
+            final = not finished.calls and not turn["steered"]
             verdict = _verdict(step, finished, closed=final)
+            events = _events(finished)
+            if final:
+                events.append(_last_event(step, turn, finished))
             await ledger.append(
-                connection,
-                run,
-                step.number,
-                attempt,
-                _events(finished),
-                supersede=finished.supersede,
+                connection, run, step.number, attempt, events, supersede=finished.supersede
             )
             await _store(connection, values, turn, finished, verdict)
             if not final:
                 return verdict
-            return await _close(connection, step, turn, finished, verdict)
+            next_run = await turns.hand_over(connection, run, turn["thread_id"])
+            return verdict.model_copy(update={"next_run": next_run})
 
 
-async def _close(
-    connection: Connection,
-    step: StepRef,
-    turn: dict[str, Any],
-    finished: FinishedStep,
-    verdict: StepVerdict,
-) -> StepVerdict:
+def _last_event(step: StepRef, turn: dict[str, Any], finished: FinishedStep) -> NewEvent:
     usage = finished.completion.usage
     totals = {
+        "step": step.number,
         "input_tokens": turn["input_tokens"] + usage.input_tokens,
         "output_tokens": turn["output_tokens"] + usage.output_tokens,
         "cost_micros": turn["cost_micros"] + finished.completion.cost_micros,
     }
     closing = TurnClosing(run=step.run, outcome=Outcome.ANSWERED)
-    closed = await turns.finish(connection, closing, turn | totals, finished.completion.text)
-    return verdict.model_copy(update={"next_run": closed.next_run})
+    return turns.finished_event(closing, turn | totals, finished.completion.text)
 
 
 def _values(step: StepRef, attempt: int) -> dict[str, Any]:
@@ -189,11 +179,6 @@ async def _announce(
         events.append(NewEvent(type=EventType.STEP_STARTED, data={"model": step.model}))
     if events:
         await ledger.append(connection, step.run, step.number, attempt, events)
-
-
-async def _is_waited_for(connection: Connection, values: dict[str, Any]) -> bool:
-    row = await one(connection, _WAITING, values)
-    return bool(row and row["waiting"])
 
 
 def _verdict(step: StepRef, finished: FinishedStep, *, closed: bool) -> StepVerdict:
@@ -242,6 +227,7 @@ async def _store(
     verdict: StepVerdict,
 ) -> None:
     completion = finished.completion
+    asks = any(planned.ask for planned in finished.calls)
     more = {
         "position": turn["position"],
         "message": turns.step_message_id(turn["message_id"], values["step"]),
@@ -250,10 +236,10 @@ async def _store(
         "input": completion.usage.input_tokens,
         "output": completion.usage.output_tokens,
         "cost": completion.cost_micros,
-        "status": "waiting" if any(planned.ask for planned in finished.calls) else "running",
+        "status": "finished" if verdict.closed else "waiting" if asks else "running",
+        "outcome": Outcome.ANSWERED if verdict.closed else None,
     }
     await connection.execute(_STORE, values | more)
-    await connection.execute(_BILL, values | more)
     if finished.calls:
         await connection.execute(_CALLS, values | _call_values(finished.calls))
         await _ask(connection, values, finished)

@@ -1,5 +1,6 @@
 """Crashes of workers: killed at every boundary, nothing is lost, said or done twice."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -11,8 +12,14 @@ from typing import Literal
 
 import pytest
 
+from cli.stack.local import joined
+from db.ledger import Ledger
+from db.session import database_of
 from domain import names
-from domain.runs import Outcome
+from domain.errors import Superseded
+from domain.events import EventType, NewEvent
+from domain.runs import Outcome, RunRef
+from domain.settings import Settings
 from tests.clients import Screen, answer, check
 from tests.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
 from tests.stack import Api, Event
@@ -192,15 +199,37 @@ class TestFrozenWorker:
         screen.sees("text.delta", 4)
         frozen = site.fleet.busy_with(run)
         os.kill(frozen, signal.SIGSTOP)
-        wait_until(lambda: _deltas(screen, attempt=2) > 2)
+        # The server may hand some attempts to the frozen worker, whose polls are still open.
+        wait_until(lambda: max(e.attempt for e in list(screen.events)) > 1, seconds=90)
 
         os.kill(frozen, signal.SIGCONT)
         wait_until(lambda: site.fleet.seen(run, "take_step", "failed"))
 
         check(api, run, screen.finished())
-        (failed,) = site.fleet.seen(run, "take_step", "failed")
-        assert failed.pid == frozen
-        assert failed.code in ("attempt_superseded", "CancelledError")
+        refused = site.fleet.seen(run, "take_step", "failed")
+        assert {failed.pid for failed in refused} == {frozen}
+
+    def test_words_of_an_older_attempt_are_refused(self, site: Site, api: Api) -> None:
+        run = api.say(api.thread(), SLOWLY)
+        screen = Screen(api, run)
+        screen.sees("text.delta")
+
+        with pytest.raises(Superseded):
+            asyncio.run(append(site, run, attempt=0))
+
+        check(api, run, screen.finished())
+
+
+async def append(site: Site, run: str, attempt: int) -> None:
+    """What a worker does that speaks in an attempt of the first step."""
+    database = database_of(joined(Settings(data_dir=site.stack.data_dir)))
+    await database.open()
+    try:
+        words = NewEvent(type=EventType.TEXT_DELTA, data={"text": "a ghost's words"})
+        ref = RunRef(tenant_id="default", run_id=run)
+        await Ledger(database).append(ref, 1, attempt, [words])
+    finally:
+        await database.close()
 
 
 class TestManyMessages:

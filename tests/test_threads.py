@@ -112,6 +112,7 @@ class TestFind:
 
         assert found(user) == [kept]
         assert found(user, archived="true") == [put_away]
+        assert found(user, archived="any") == [put_away, kept]
 
     def test_pages_neither_repeat_nor_skip_while_new_threads_arrive(self, user: Api) -> None:
         old = [user.thread() for _ in range(23)]
