@@ -51,7 +51,8 @@ class Endpoint:
 @cache
 def endpoints() -> list[Endpoint]:
     """Every endpoint of the app, those of frameworks too."""
-    settings = Settings.model_validate({"database_url": "postgresql://nobody@/none"})
+    values = {"database_url": "postgresql://nobody@/none", "secret": "x" * 32}
+    settings = Settings.model_validate(values)
     found = []
     for route in iter_route_contexts(create_app(settings).routes):
         dependencies = route.dependant.dependencies if isinstance(route.route, APIRoute) else ()

@@ -35,14 +35,11 @@ class Stack:
     _clients: list[httpx.Client] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self.provider_url = self._start_provider()
-        command = ["up", "--data-dir", str(self.data_dir), "--workers", str(self.workers)]
-        ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
-        up = self.spawn([*_PERDURE, *command, *ports])
-        assert up.stdout is not None
-        line = up.stdout.readline()
-        assert line.startswith("ready "), f"`perdure up` said {line!r}"
-        self.ready = json.loads(line.removeprefix("ready "))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,6 +110,16 @@ class Stack:
         self._provider.wait()
         yield
         self._start_provider(port)
+
+    def _start(self) -> None:
+        self.provider_url = self._start_provider()
+        command = ["up", "--data-dir", str(self.data_dir), "--workers", str(self.workers)]
+        ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
+        up = self.spawn([*_PERDURE, *command, *ports])
+        assert up.stdout is not None
+        line = up.stdout.readline()
+        assert line.startswith("ready "), f"`perdure up` said {line!r}"
+        self.ready = json.loads(line.removeprefix("ready "))
 
     def _start_provider(self, port: str = "0") -> str:
         self._provider = self.spawn([sys.executable, "-m", "tests.provider", "--port", port])
