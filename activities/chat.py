@@ -18,6 +18,7 @@ from activities.runs import RunKeeper
 from activities.streaming import StepWriter
 from domain import names
 from domain.chat import (
+    Attempt,
     CallOutcome,
     CallRef,
     CallSettling,
@@ -85,13 +86,13 @@ class ChatActivities:
 
         A retry finds a stored step and gives its verdict, or supersedes what was streamed before.
         """
-        attempt = activity.info().attempt
+        attempt = _attempt()
         size = self._gateway.window(step.model) * _CHARACTERS_PER_TOKEN
         opening = await self._steps.begin(step, attempt, size)
         if opening.verdict is not None:
             return opening.verdict
         tools = await self._toolbox.tools(step.run.tenant_id) if step.may_use_tools else {}
-        writer = StepWriter(self._log, step, attempt, supersede=opening.stale_text)
+        writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
         with _at_most(MODEL_ATTEMPTS):
             completion = await self._ask(step, opening, tools, writer)
         rest = await writer.rest()
@@ -102,13 +103,12 @@ class ChatActivities:
             supersede=writer.must_supersede,
             decision_limit=self._settings.decision_limit,
         )
-        return await self._steps.finish(step, attempt, finished)
+        return await self._steps.finish(step, attempt.number, finished)
 
     @activity.defn
     async def call_tool(self, call: CallRef) -> CallOutcome:
         """Make one tool call under its idempotency key, and record what the tool said."""
-        attempt = activity.info().attempt
-        opened = await self._calls.begin(call, attempt, self._settings.decision_limit)
+        opened = await self._calls.begin(call, _attempt(), self._settings.decision_limit)
         if opened.settled is not None:
             return opened.settled
         with _at_most(TOOL_ATTEMPTS):
@@ -159,6 +159,11 @@ class ChatActivities:
             key=names.effect_key(call.run.run_id, call.step, call.n),
         )
         return await self._toolbox.call(tool, opened.call.arguments, caller)
+
+
+def _attempt() -> Attempt:
+    info = activity.info()
+    return Attempt(number=info.attempt, activity_id=info.activity_id)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from domain.auth import Principal
 from domain.chat import (
+    Attempt,
     CallOutcome,
     CallRef,
     CallStatus,
@@ -95,7 +96,7 @@ class TurnStore(Protocol):
 class StepStore(Protocol):
     """The steps of turns."""
 
-    async def begin(self, step: StepRef, attempt: int, size: int) -> Opening: ...
+    async def begin(self, step: StepRef, attempt: Attempt, size: int) -> Opening: ...
 
     async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict: ...
 
@@ -103,7 +104,7 @@ class StepStore(Protocol):
 class CallStore(Protocol):
     """The tool calls of steps, and the decisions about them."""
 
-    async def begin(self, call: CallRef, attempt: int, limit: timedelta) -> OpenedCall: ...
+    async def begin(self, call: CallRef, attempt: Attempt, limit: timedelta) -> OpenedCall: ...
 
     async def end(self, call: CallRef, attempt: int, result: ToolResult) -> CallOutcome: ...
 

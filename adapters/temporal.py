@@ -8,13 +8,13 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.ports import EngineState
 from domain import names
-from domain.chat import TurnInput, TurnPlan
+from domain.chat import LostAttempt, TurnInput, TurnPlan
 from domain.errors import Unavailable
 from domain.runs import RunRef
 from domain.settings import Settings
@@ -96,6 +96,15 @@ class TemporalEngine:
     async def cancel(self, run: RunRef) -> None:
         """Ask a run's workflow to stop, as the Web UI's button does."""
         await self._tell(lambda: self._handle(run).cancel(rpc_timeout=_RPC))
+
+    async def fail_attempt(self, attempt: LostAttempt) -> None:
+        """Fail an attempt in its worker's stead; Temporal tries again by the activity's policy."""
+        workflow_id = names.workflow_id(attempt.tenant_id, attempt.run_id)
+        handle = self._client.get_async_activity_handle(
+            workflow_id=workflow_id, run_id=None, activity_id=attempt.activity_id
+        )
+        lost = ApplicationError("The worker of this attempt is gone.", type="worker_lost")
+        await self._tell(lambda: handle.fail(lost, rpc_timeout=_RPC))
 
     async def is_reachable(self) -> bool:
         """Whether Temporal answers."""

@@ -18,10 +18,12 @@ from api import problems
 from api.authentication import Authenticator
 from api.edge import Edge
 from api.launching import Launcher
+from api.rescue import Rescuer
 from api.routes import chat, health, runs, threads, todo
 from api.state import State
 from api.streaming import Hub
 from db.calls import Calls
+from db.leases import Leases
 from db.ledger import Ledger
 from db.runs import Runs
 from db.session import Database, database_of
@@ -47,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(database.close)
             state = app.state.perdure = await _state(settings, database, authenticator)
             await stack.enter_async_context(mcp.run())
-            for work in (state.hub.run(), state.launcher.sweep()):
+            for work in (state.hub.run(), state.launcher.sweep(), state.rescuer.run()):
                 task = asyncio.create_task(work)
                 task.add_done_callback(_end_process)
                 stack.callback(task.cancel)
@@ -82,6 +84,7 @@ async def _state(settings: Settings, database: Database, authenticator: Authenti
         engine=engine,
         authenticator=authenticator,
         launcher=Launcher(engine, runs, keeper),
+        rescuer=Rescuer(Leases(database), engine),
         hub=Hub(ledger),
         ledger=ledger,
         threads=Threads(database),

@@ -6,6 +6,7 @@ from activities.runs import RunKeeper
 from adapters.temporal import TemporalEngine
 from api.authentication import Authenticator
 from api.launching import Launcher
+from api.rescue import Rescuer
 from api.streaming import Hub
 from db.calls import Calls
 from db.ledger import Ledger
@@ -25,6 +26,7 @@ class State:
     engine: TemporalEngine
     authenticator: Authenticator
     launcher: Launcher
+    rescuer: Rescuer
     hub: Hub
     ledger: Ledger
     threads: Threads

@@ -16,7 +16,7 @@ from db.steps import Steps
 from db.threads import Threads
 from db.turns import Turns
 from domain.auth import Principal, Role, scopes_of
-from domain.chat import NewMessage, Policy, StepRef, TurnClosing
+from domain.chat import Attempt, NewMessage, Policy, StepRef, TurnClosing
 from domain.events import EventType, NewEvent
 from domain.runs import Outcome, RunRef
 from domain.settings import Settings
@@ -87,7 +87,9 @@ async def _begin(database: Database) -> RunRef:
     )
     accepted = await Turns(database).accept(message)
     run = RunRef(tenant_id=_TENANT, run_id=accepted.run_id)
-    await Steps(database).begin(StepRef(run=run, number=1, model=_MODEL), 1, 1000)
+    await Steps(database).begin(
+        StepRef(run=run, number=1, model=_MODEL), Attempt(number=1, activity_id="1"), 1000
+    )
     return run
 
 

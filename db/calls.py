@@ -7,6 +7,7 @@ from db import decisions, ledger
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.chat import (
+    Attempt,
     CallOutcome,
     CallRef,
     CallStatus,
@@ -37,7 +38,8 @@ SELECT call_id, name, arguments, status, result FROM tool_calls
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s ORDER BY step, n
 """
 _BEGIN = """
-UPDATE tool_calls SET status = 'running', attempt = %(attempt)s
+UPDATE tool_calls SET status = 'running', attempt = %(attempt)s, worker = %(worker)s,
+    activity_id = %(activity)s
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND n = %(n)s
 """
 _END = """
@@ -62,23 +64,24 @@ WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
 class Calls:
     """The tool calls of steps, and the decisions about them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, worker: int | None = None) -> None:
         self._database = database
+        self._worker = worker
 
-    async def begin(self, call: CallRef, attempt: int, limit: timedelta) -> OpenedCall:
+    async def begin(self, call: CallRef, attempt: Attempt, limit: timedelta) -> OpenedCall:
         """Take a call for this attempt. An unsafe call that an earlier attempt had begun is not
         begun again: nobody knows whether it acted, so a person is asked within `limit`.
 
         Raises Superseded when a newer attempt has it or the run has ended.
         """
-        values = _values(call) | {"attempt": attempt}
+        values = _values(call) | {"worker": self._worker, "activity": attempt.activity_id}
         async with self._database.transaction(call.run.tenant_id) as connection:
             row = await one(connection, _LOCK, values)
             if row is None or row["finished"]:
                 raise Superseded("This run has ended.", code="run_finished")
-            if settled := await _settled(connection, call, row, attempt, limit):
+            if settled := await _settled(connection, call, row, attempt.number, limit):
                 return _opened(row, settled)
-            number = row["attempt"] + 1 if call.again else attempt
+            number = row["attempt"] + 1 if call.again else attempt.number
             if row["attempt"] > number:
                 raise Superseded("A newer attempt makes this call.")
             await connection.execute(_BEGIN, values | {"attempt": number})

@@ -10,19 +10,21 @@ from domain.errors import NotFound
 from domain.models import Usage
 from domain.runs import Run, RunError, RunRef
 
-_COLUMNS = """id, kind, subject_id, user_id, status, outcome, error_code, error_detail, model,
-    step AS steps, last_seq, input_tokens, output_tokens, cost_micros, created_at, finished_at"""
+_STATUS = "CASE WHEN cancelling AND finished_at IS NULL THEN 'cancelling' ELSE status END"
+_COLUMNS = f"""id, kind, subject_id, user_id, {_STATUS} AS status, outcome, error_code,
+    error_detail, model, step AS steps, last_seq, input_tokens, output_tokens, cost_micros, created_at, finished_at"""
 _VISIBLE = "tenant_id = %(tenant)s AND (%(all)s OR user_id = %(user)s)"
 _READ = f"SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE} AND id = %(run)s"
 _LIST = f"""
 SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
   AND (%(subject)s::text IS NULL OR subject_id = %(subject)s)
-  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(status)s::text IS NULL OR {_STATUS} = %(status)s)
   AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
   AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(after)s))
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
+_CANCEL = "UPDATE runs SET cancelling = true WHERE tenant_id = %(tenant)s AND id = %(run)s"
 _CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
 
 
@@ -56,8 +58,9 @@ class Runs:
         )
 
     async def note_cancel(self, caller: Principal, run_id: str) -> None:
-        """Write down who asked for a run to be cancelled."""
+        """Write down who asked for a run to be cancelled: it takes no further step."""
         async with self._database.transaction(caller.tenant_id) as connection:
+            await connection.execute(_CANCEL, _values(caller) | {"run": run_id})
             await ledger.audit(
                 connection, caller.tenant_id, caller.user_id, "run.cancelled", run_id
             )

@@ -8,6 +8,7 @@ import orjson
 from db import conversation, decisions, ledger, turns
 from db.session import Connection, Database, many, one
 from domain.chat import (
+    Attempt,
     CallVerdict,
     FinishedStep,
     Opening,
@@ -23,8 +24,9 @@ from domain.runs import Outcome, RunRef
 
 # Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
 _BEGIN = """
-UPDATE runs SET step = %(step)s, attempt = %(attempt)s, status = 'running', active_at = now()
-WHERE tenant_id = %(tenant)s AND id = %(run)s AND finished_at IS NULL
+UPDATE runs SET step = %(step)s, attempt = %(attempt)s, status = 'running', active_at = now(),
+    worker = %(worker)s, activity_id = %(activity)s
+WHERE tenant_id = %(tenant)s AND id = %(run)s AND finished_at IS NULL AND NOT cancelling
   AND (step, attempt) <= (%(step)s, %(attempt)s)
 RETURNING user_id, subject_id
 """
@@ -71,21 +73,24 @@ FROM unnest(%(call_ids)s::text[], %(names)s::text[], %(arguments)s::text[], %(sa
 
 
 class Steps:
-    """The steps of turns."""
+    """The steps of turns; `worker` is the lease of the process that takes them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, worker: int | None = None) -> None:
         self._database = database
+        self._worker = worker
 
-    async def begin(self, step: StepRef, attempt: int, size: int) -> Opening:
+    async def begin(self, step: StepRef, attempt: Attempt, size: int) -> Opening:
         """Take the step for this attempt and load the conversation, at most `size` characters.
 
         Raises Superseded when a newer attempt has it or the run has ended otherwise, NotFound
         (`run_unknown`) when the run was deleted.
         """
-        values = _values(step, attempt)
+        number = attempt.number
+        values = _values(step, number)
+        mine = {"worker": self._worker, "activity": attempt.activity_id}
         async with self._database.transaction(step.run.tenant_id) as connection:
-            begun = await one(connection, _BEGIN, values)
-            if attempt > 1 or begun is None:
+            begun = await one(connection, _BEGIN, values | mine)
+            if number > 1 or begun is None:
                 stored = await one(connection, _STORED, values)
                 if stored is not None:
                     return _done(stored)
@@ -93,9 +98,9 @@ class Steps:
                 raise await _refusal(connection, values)
             values |= {"thread": begun["subject_id"], "size": size}
             # An earlier attempt may have died before its first word, or before it did anything.
-            before = await one(connection, _BEFORE, values) if attempt > 1 else None
+            before = await one(connection, _BEFORE, values) if number > 1 else None
             announced = before is not None and before["announced"]
-            await _announce(connection, step, attempt, values, announced=announced)
+            await _announce(connection, step, number, values, announced=announced)
             messages = await conversation.load(connection, values)
         return Opening(
             verdict=None,
@@ -160,9 +165,12 @@ def _done(stored: dict[str, Any]) -> Opening:
 
 
 async def _refusal(connection: Connection, values: dict[str, Any]) -> NotFound | Superseded:
-    query = "SELECT 1 FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
-    if await one(connection, query, values) is None:
+    query = "SELECT cancelling FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
+    row = await one(connection, query, values)
+    if row is None:
         return NotFound("This run was deleted.", code="run_unknown")
+    if row["cancelling"]:
+        return Superseded("This run is being cancelled.", code="run_cancelled")
     return Superseded("A newer attempt has taken over this step, or the run has ended.")
 
 

@@ -94,6 +94,9 @@ class RunRow(_Row, table=True):
     model: str = Field(sa_column=_text())
     step: int
     attempt: int
+    worker: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    activity_id: str | None = Field(sa_column=_text(nullable=True))
+    cancelling: bool = Field(sa_column_kwargs={"server_default": text("false")})
     last_seq: int
     input_tokens: int
     output_tokens: int
@@ -161,6 +164,8 @@ class ToolCallRow(_Row, table=True):
     safety: str = Field(sa_column=_text())
     status: str = Field(sa_column=_text())
     attempt: int
+    worker: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    activity_id: str | None = Field(sa_column=_text(nullable=True))
     result: str | None = Field(sa_column=_text(nullable=True))
     created_at: datetime = Field(sa_column=_time())
     finished_at: datetime | None = Field(sa_column=_time(nullable=True))

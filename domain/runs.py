@@ -14,6 +14,7 @@ class RunStatus(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
+    CANCELLING = "cancelling"
     FINISHED = "finished"
 
 

@@ -11,12 +11,18 @@ import structlog
 import uvloop
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import (
+    Interceptor,
+    PollerBehaviorSimpleMaximum,
+    UnsandboxedWorkflowRunner,
+    Worker,
+)
 
 from adapters import logs
 from adapters.interceptor import ActivityEdge
 from adapters.readiness import say_ready
 from adapters.temporal import connect
+from db.leases import Lease
 from db.session import database_of
 from domain.errors import Invalid, Unavailable
 from domain.settings import Settings
@@ -56,7 +62,10 @@ async def _serve(
         client = await _eventually(lambda: connect(runtime=runtime), stop)
         if client is None:
             return
-        activities = await stack.enter_async_context(wired(settings, database, client))
+        lease = Lease(database)
+        stack.callback(asyncio.create_task(lease.hold()).cancel)
+        await lease.held()
+        activities = await stack.enter_async_context(wired(settings, database, client, lease))
         for role in roles:
             worker = make_worker(client, role, activities, interceptors)
             await stack.enter_async_context(worker)
@@ -83,7 +92,8 @@ def make_worker(
         max_concurrent_activities=role.max_activities,
         max_concurrent_workflow_tasks=100,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
-        max_heartbeat_throttle_interval=timedelta(seconds=2),
+        max_heartbeat_throttle_interval=timedelta(seconds=4),
+        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(2),
         graceful_shutdown_timeout=_DRAIN,
     )
 

@@ -12,6 +12,7 @@ from adapters.mcp.toolbox import McpToolBox
 from adapters.models.gateway import LiteLLMGateway
 from adapters.temporal import TemporalEngine
 from db.calls import Calls
+from db.leases import Lease
 from db.ledger import Ledger
 from db.session import Database
 from db.steps import Steps
@@ -22,7 +23,9 @@ from workers.fleet import Wired
 
 
 @asynccontextmanager
-async def wired(settings: Settings, database: Database, client: Client) -> AsyncIterator[Wired]:
+async def wired(
+    settings: Settings, database: Database, client: Client, lease: Lease
+) -> AsyncIterator[Wired]:
     """Everything that a worker's activities need, closed again in the end."""
     turns = Turns(database)
     gateway = LiteLLMGateway(settings)
@@ -33,8 +36,8 @@ async def wired(settings: Settings, database: Database, client: Client) -> Async
             chat=ChatActivities(
                 settings=settings,
                 turns=turns,
-                steps=Steps(database),
-                calls=Calls(database),
+                steps=Steps(database, lease.key),
+                calls=Calls(database, lease.key),
                 log=Ledger(database),
                 gateway=gateway,
                 toolbox=toolbox,

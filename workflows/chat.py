@@ -235,6 +235,8 @@ class ChatTurn:
         cause = error.cause if isinstance(error, ActivityError) else error
         if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
             return self._closing(Outcome.TIMED_OUT)
+        if isinstance(cause, ApplicationError) and cause.type == "run_cancelled":
+            return self._closing(Outcome.CANCELLED)
         code = cause.type if isinstance(cause, ApplicationError) else None
         detail = getattr(cause, "message", None) or "A part of the turn failed."
         return self._closing(Outcome.FAILED, code or "turn_failed", detail)

@@ -16,8 +16,9 @@ class Protection(TypedDict):
     cancellation_type: ActivityCancellationType
 
 
-# A lost worker is noticed by the silence of its heartbeats, which cost the server a write each.
-HEARTBEAT = timedelta(seconds=2.5)
+# The net under leases, for a worker that is frozen or cut off: each heartbeat costs the server a
+# write, so they are rare.
+HEARTBEAT = timedelta(seconds=8)
 
 # The activities themselves give up earlier on a model or a tool that fails.
 LOST_ATTEMPTS = 12

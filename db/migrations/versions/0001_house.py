@@ -49,6 +49,9 @@ CREATE TABLE runs (
     model text NOT NULL,
     step integer NOT NULL,
     attempt integer NOT NULL,
+    worker bigint,
+    activity_id text,
+    cancelling boolean NOT NULL DEFAULT false,
     last_seq integer NOT NULL,
     input_tokens integer NOT NULL,
     output_tokens integer NOT NULL,
@@ -113,6 +116,8 @@ CREATE TABLE tool_calls (
     safety text NOT NULL,
     status text NOT NULL,
     attempt integer NOT NULL,
+    worker bigint,
+    activity_id text,
     result text,
     created_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
@@ -198,6 +203,32 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     RETURNING runs.tenant_id, runs.id
 $$;
 REVOKE ALL ON FUNCTION claim_stalled_runs FROM PUBLIC;
+CREATE FUNCTION claim_lost_attempts(how_many integer)
+RETURNS TABLE (tenant_id text, run_id text, activity_id text)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    WITH alive AS (
+        SELECT (classid::bigint << 32) | objid::bigint AS worker FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    ), steps AS (
+        UPDATE runs SET worker = NULL WHERE (runs.tenant_id, runs.id) IN (
+            SELECT r.tenant_id, r.id FROM runs r
+            WHERE r.finished_at IS NULL AND r.worker IS NOT NULL
+              AND r.worker NOT IN (SELECT worker FROM alive)
+            LIMIT how_many FOR UPDATE SKIP LOCKED)
+        RETURNING runs.tenant_id, runs.id, runs.activity_id
+    ), calls AS (
+        UPDATE tool_calls t SET worker = NULL
+        WHERE (t.tenant_id, t.run_id, t.step, t.n) IN (
+            SELECT c.tenant_id, c.run_id, c.step, c.n FROM tool_calls c
+            JOIN runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id
+            WHERE r.finished_at IS NULL AND c.worker IS NOT NULL
+              AND c.worker NOT IN (SELECT worker FROM alive)
+            LIMIT how_many FOR UPDATE OF c SKIP LOCKED)
+        RETURNING t.tenant_id, t.run_id, t.activity_id
+    )
+    SELECT * FROM steps UNION ALL SELECT * FROM calls
+$$;
+REVOKE ALL ON FUNCTION claim_lost_attempts FROM PUBLIC;
 """
 
 ISOLATED = (
@@ -217,10 +248,14 @@ def upgrade() -> None:
             "USING (tenant_id = (SELECT perdure_tenant())) "
             "WITH CHECK (tenant_id = (SELECT perdure_tenant()))"
         )
-    # Forced row-level security holds for the owner too, as whom claim_stalled_runs runs.
-    op.execute("CREATE POLICY sweep ON runs TO CURRENT_USER USING (true) WITH CHECK (true)")
+    # Forced row-level security holds for the owner too, as whom the two claims run.
+    for table in ("runs", "tool_calls"):
+        op.execute(f"CREATE POLICY sweep ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)")
     op.execute("GRANT SELECT ON tenants TO perdure_app")
-    op.execute("GRANT EXECUTE ON FUNCTION perdure_tenant, claim_stalled_runs TO perdure_app")
+    op.execute(
+        "GRANT EXECUTE ON FUNCTION perdure_tenant, claim_stalled_runs, claim_lost_attempts "
+        "TO perdure_app"
+    )
     op.execute(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON api_keys, threads, runs, run_events, turns, "
         "messages, tool_calls, decisions, tasks, effects TO perdure_app"

@@ -1,0 +1,54 @@
+"""Leases: a worker process holds an advisory lock while it lives, and PostgreSQL lets go of it
+the moment the process dies. Whoever finds an attempt whose worker's lock is gone may fail it."""
+
+import asyncio
+import secrets
+
+import psycopg
+
+from db.session import Database, many
+from domain.chat import LostAttempt
+
+_RETRY_SECONDS = 0.2
+_CLAIM = "SELECT * FROM claim_lost_attempts(%(limit)s)"
+
+
+class Lease:
+    """One worker process's sign of life, on a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.key = secrets.randbits(62)
+        self._url = database.url
+        self._held = asyncio.Event()
+
+    async def held(self) -> None:
+        """Until the lock is held for the first time."""
+        await self._held.wait()
+
+    async def hold(self) -> None:
+        """For ever: hold the lock, and take it again when the connection was lost."""
+        while True:
+            try:
+                await self._hold_once()
+            except psycopg.Error:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _hold_once(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+            await connection.execute("SELECT pg_advisory_lock(%s)", [self.key])
+            self._held.set()
+            async for _ in connection.notifies():
+                pass
+
+
+class Leases:
+    """The leases of all workers, as seen by whoever looks after their attempts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim_lost(self, limit: int) -> list[LostAttempt]:
+        """Attempts of all tenants whose worker is gone, each given to one claimer once."""
+        async with self._database.session() as connection:
+            rows = await many(connection, _CLAIM, {"limit": limit})
+        return [LostAttempt.model_validate(row) for row in rows]
