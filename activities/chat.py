@@ -17,18 +17,20 @@ from activities.prompts import fit
 from activities.runs import RunKeeper
 from activities.streaming import StepWriter
 from domain import names
-from domain.chat import (
-    Attempt,
+from domain.calls import (
     CallOutcome,
     CallRef,
     CallSettling,
     DecisionRef,
     DecisionState,
+    OpenedCall,
+    PlannedCall,
+)
+from domain.chat import (
+    Attempt,
     FinishedStep,
     FloorState,
-    OpenedCall,
     Opening,
-    PlannedCall,
     StepRef,
     StepVerdict,
     TurnClosing,

@@ -6,21 +6,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from domain.auth import Principal
-from domain.chat import (
-    Attempt,
-    CallOutcome,
-    CallRef,
-    CallStatus,
-    DecisionRef,
-    DecisionState,
-    FinishedStep,
-    OpenedCall,
-    Opening,
-    StepRef,
-    StepVerdict,
-    TurnClosing,
-    TurnPlan,
-)
+from domain.calls import CallOutcome, CallRef, CallStatus, DecisionRef, DecisionState, OpenedCall
+from domain.chat import Attempt, FinishedStep, Opening, StepRef, StepVerdict, TurnClosing, TurnPlan
 from domain.events import NewEvent
 from domain.models import ModelPart, ModelRequest
 from domain.runs import Closed, RunRef

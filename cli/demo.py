@@ -19,7 +19,7 @@ from cli.client import Client, Event
 from cli.runs import decide_for
 from cli.screen import Answer, show
 from domain import names
-from domain.chat import Verdict
+from domain.calls import Verdict
 from domain.errors import PerdureError, Unavailable
 
 _WORDS_BEFORE_THE_KILL = 25

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cli.client import Client
 from cli.screen import show
-from domain.chat import Verdict
+from domain.calls import Verdict
 from domain.settings import Settings
 
 app = typer.Typer(help="Look at runs, stop them, decide for them.", no_args_is_help=True)

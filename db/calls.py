@@ -6,8 +6,7 @@ from typing import Any
 from db import decisions, ledger
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
-from domain.chat import (
-    Attempt,
+from domain.calls import (
     CallOutcome,
     CallRef,
     CallStatus,
@@ -20,6 +19,7 @@ from domain.chat import (
     ToolCallView,
     Verdict,
 )
+from domain.chat import Attempt
 from domain.errors import Superseded
 from domain.events import EventType, NewEvent
 from domain.models import ToolCall

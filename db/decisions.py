@@ -5,7 +5,7 @@ from typing import Any
 from db import ledger
 from db.session import Connection, one
 from domain.auth import Principal, Scope
-from domain.chat import DecisionRef, NewDecision, Question
+from domain.calls import DecisionRef, NewDecision, Question
 from domain.digests import digest_of
 from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent

@@ -7,13 +7,12 @@ import orjson
 
 from db import conversation, decisions, ledger, turns
 from db.session import Connection, Database, many, one
+from domain.calls import PlannedCall, Question
 from domain.chat import (
     Attempt,
     CallVerdict,
     FinishedStep,
     Opening,
-    PlannedCall,
-    Question,
     StepRef,
     StepVerdict,
     TurnClosing,

@@ -2,12 +2,13 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from domain.base import Contract
-from domain.models import Completion, PromptMessage, ToolCall
+from domain.calls import PlannedCall, ToolCallView
+from domain.models import Completion, PromptMessage
 from domain.names import ID_PATTERN
 from domain.runs import Outcome, RunRef
 
@@ -44,51 +45,8 @@ class Message(Contract):
     role: Literal["user", "assistant"]
     text: str
     partial: bool
-    tool_calls: list["ToolCallView"]
+    tool_calls: list[ToolCallView]
     created_at: datetime
-
-
-class ToolCallView(Contract):
-    """A tool call as the API shows it; `status` tells truly when nobody knows the outcome."""
-
-    call_id: str
-    name: str
-    arguments: dict[str, Any]
-    status: "CallStatus"
-    result: str | None
-
-
-class CallStatus(StrEnum):
-    """Where a tool call is."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    OK = "ok"
-    FAILED = "failed"
-    DENIED = "denied"
-    AMBIGUOUS = "ambiguous"
-    ABANDONED = "abandoned"
-
-
-class Verdict(StrEnum):
-    """What a person decided about a tool call."""
-
-    APPROVE = "approve"
-    DENY = "deny"
-
-
-class Decision(Contract):
-    """A question to a person. `digest` binds the answer to exactly these arguments."""
-
-    id: str
-    run_id: str
-    call_id: str
-    tool: str
-    arguments: dict[str, Any]
-    digest: str
-    reason: Literal["ask_first", "unsafe", "ambiguous"]
-    verdict: Verdict | None
-    expires_at: datetime
 
 
 class TurnInput(Contract):
@@ -144,22 +102,6 @@ class StepVerdict(Contract):
     next_run: str | None = None
 
 
-class CallRef(Contract):
-    """One tool call of a step, by its place; `again` after a person allowed a repetition."""
-
-    run: RunRef
-    step: int
-    n: int
-    again: bool = False
-
-
-class CallOutcome(Contract):
-    """How a call ended, or the question that must be answered first."""
-
-    status: CallStatus
-    decision_id: str | None = None
-
-
 class Attempt(Contract):
     """One attempt at an activity, as Temporal numbers them; `activity_id` is unique in its run."""
 
@@ -173,19 +115,6 @@ class LostAttempt(Contract):
     tenant_id: str
     run_id: str
     activity_id: str
-
-
-class DecisionRef(Contract):
-    """A decision of a run, by its id."""
-
-    run: RunRef
-    decision_id: str
-
-
-class DecisionState(Contract):
-    """The record of a decision: its verdict, or None while a person has not answered."""
-
-    verdict: Verdict | None
 
 
 class TurnClosing(Contract):
@@ -205,14 +134,6 @@ class Opening(Contract):
     stale_text: bool
     user_id: str
     messages: tuple[PromptMessage, ...]
-
-
-class PlannedCall(Contract):
-    """A tool call to be stored with its step, with the question to ask before it, if any."""
-
-    call: ToolCall
-    safety: Literal["safe", "keyed", "unsafe"]
-    ask: Literal["ask_first", "unsafe"] | None
 
 
 class FinishedStep(Contract):
@@ -263,41 +184,3 @@ class FloorState(Contract):
 
     has_floor: bool
     finished: bool
-
-
-class Question(Contract):
-    """A question to a person about one call, before it becomes a Decision."""
-
-    id: str
-    run: RunRef
-    step: int
-    n: int
-    call: ToolCall
-    reason: Literal["ask_first", "unsafe", "ambiguous"]
-    limit: timedelta
-
-
-class OpenedCall(Contract):
-    """What a call starts from. `settled`: there is nothing to do but report this outcome;
-    `attempt`: what fences this one off from earlier ones."""
-
-    settled: CallOutcome | None
-    user_id: str
-    call: ToolCall
-    safety: Literal["safe", "keyed", "unsafe"]
-    attempt: int
-
-
-class NewDecision(Contract):
-    """A person's answer; it must carry the digest of the arguments that the person was shown."""
-
-    verdict: Verdict
-    digest: str
-
-
-class CallSettling(Contract):
-    """A call that is not made (again), and what the model is told about it."""
-
-    call: CallRef
-    status: CallStatus
-    reason: str

@@ -97,7 +97,7 @@ class TestCatalogue:
             more = owner.execute(query).fetchall()
             owner_name = owner.info.user
 
-        assert more == [("sweep", "runs", [owner_name])]
+        assert more == [("sweep", table, [owner_name]) for table in ("runs", "tool_calls")]
 
     def test_the_application_owns_nothing_and_passes_by_nothing(self, stack: Stack) -> None:
         query = """

@@ -16,7 +16,7 @@ import pytest
 from domain import names
 from domain.runs import Outcome
 from tests.clients import Screen, answer, answers, check
-from tests.crash_site import SLOWLY, Site, decide, requested, tasks
+from tests.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
 from tests.stack import Api
 from tests.waiting import wait_until
 
@@ -182,7 +182,7 @@ class TestTerminatedFromOutside:
     def two_turns(self, site: Site, api: Api) -> tuple[Screen, Screen]:
         """One that was terminated while it spoke, and one that waits for it."""
         thread = api.thread()
-        first = Screen(api, api.say(thread, SLOWLY))
+        first = Screen(api, api.say(thread, f"[[fault:ok chunk_delay=1]] {WORDS}"))
         second = Screen(api, api.say(thread, "the next one"))
         first.sees("text.delta", 3)
         wait_until(lambda: site.fleet.seen(second.run_id, "ask_for_floor", "after"))

@@ -17,19 +17,8 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 with workflow.unsafe.imports_passed_through():
     from activities.chat import ChatActivities
     from domain import names
-    from domain.chat import (
-        CallRef,
-        CallSettling,
-        CallStatus,
-        CallVerdict,
-        DecisionRef,
-        StepRef,
-        StepVerdict,
-        TurnClosing,
-        TurnInput,
-        TurnResult,
-        Verdict,
-    )
+    from domain.calls import CallRef, CallSettling, CallStatus, DecisionRef, Verdict
+    from domain.chat import CallVerdict, StepRef, StepVerdict, TurnClosing, TurnInput, TurnResult
     from domain.runs import Outcome
     from workflows import policy
 

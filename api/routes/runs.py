@@ -12,7 +12,7 @@ from api.state import State
 from api.streaming import as_json
 from domain.auth import Principal, Scope
 from domain.base import Page
-from domain.chat import Decision, DecisionRef, NewDecision, Verdict
+from domain.calls import Decision, DecisionRef, NewDecision, Verdict
 from domain.errors import Conflict, Invalid, Unavailable
 from domain.names import Kind
 from domain.runs import Outcome, Run, RunRef, RunStatus

@@ -11,7 +11,8 @@ from api.routes.chat import accept, check, message_id_of
 from api.state import State
 from api.texts import Storable
 from domain.auth import Principal, Scope
-from domain.chat import CallStatus, Policy
+from domain.calls import CallStatus
+from domain.chat import Policy
 from domain.errors import Forbidden, PerdureError, Unavailable
 from domain.events import RunEvent
 from domain.runs import Outcome, RunRef
