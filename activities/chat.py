@@ -80,7 +80,8 @@ class ChatActivities:
         if holder not in (None, run.run_id):
             await self._keeper.settle(RunRef(tenant_id=run.tenant_id, run_id=str(holder)))
             holder = await self._turns.floor_holder(run)
-        return FloorState(has_floor=holder == run.run_id, finished=holder is None)
+        has_floor = holder == run.run_id
+        return FloorState(has_floor=has_floor, finished=holder is None, holder=holder)
 
     @activity.defn
     async def take_step(self, step: StepRef) -> StepVerdict:
@@ -152,8 +153,9 @@ class ChatActivities:
     async def _use(self, call: CallRef, opened: OpenedCall) -> ToolResult:
         tools = await self._toolbox.tools(call.run.tenant_id)
         tool = tools.get(opened.call.name)
-        if tool is None:
-            text = f"There is no tool {opened.call.name} (any more)."
+        # What was planned without a question must not become a call that needs one.
+        if tool is None or tool.safety != opened.safety:
+            text = f"There is no tool {opened.call.name} at this step."
             return ToolResult(status="failed", text=text)
         caller = ToolCaller(
             tenant_id=call.run.tenant_id,
@@ -181,7 +183,7 @@ def _at_most(attempts: int) -> Iterator[None]:
 def _plan(call: ToolCall, tool: Tool | None) -> PlannedCall:
     """A call to a tool that does not exist is planned too: the model must hear about it."""
     if tool is None:
-        return PlannedCall(call=call, safety="safe", ask=None)
+        return PlannedCall(call=call, safety="unknown", ask=None)
     if tool.safety is Safety.UNSAFE:
         return PlannedCall(call=call, safety="unsafe", ask="unsafe")
     return PlannedCall(

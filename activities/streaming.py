@@ -4,7 +4,6 @@ import asyncio
 
 from activities.ports import EventLog
 from domain.chat import StepRef
-from domain.errors import PerdureError
 from domain.events import EventType, NewEvent
 
 _FLUSH_SECONDS = 0.05
@@ -26,7 +25,7 @@ class StepWriter:
         self._waiting: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._append: asyncio.Task[None] | None = None
-        self._refusal: PerdureError | None = None
+        self._refusal: Exception | None = None
         self.must_supersede = supersede
 
     @property
@@ -44,14 +43,18 @@ class StepWriter:
             await self._settle()
             await self._flush()
             self._raise_refusal()
-        elif self._timer is None and self._append is None:
-            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._due)
+        elif self._append is None:
+            self._arm()
 
     async def rest(self) -> str:
         """What was not appended yet; it goes into the log together with the step's end."""
         await self._settle()
         self._raise_refusal()
         return self._take()
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._due)
 
     def _due(self) -> None:
         self._timer = None
@@ -72,10 +75,12 @@ class StepWriter:
         try:
             if text:
                 await self._log.append(run, number, self._attempt, [event], supersede)
-        except PerdureError as refusal:
+        except Exception as refusal:  # noqa: BLE001, no words may be lost unnoticed
             self._refusal = refusal
         finally:
             self._append = None
+            if self._waiting:
+                self._arm()
 
     def _take(self) -> str:
         text = "".join(self._waiting)

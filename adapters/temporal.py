@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -20,6 +21,8 @@ from domain.runs import RunRef
 from domain.settings import Settings
 
 _RPC = timedelta(seconds=3)
+_PASSING = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+_log = structlog.get_logger(__name__)
 _EXECUTION_LIMIT = timedelta(days=14)
 _STATES = {
     WorkflowExecutionStatus.RUNNING: EngineState.OPEN,
@@ -39,8 +42,8 @@ async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Clie
     config |= {"data_converter": pydantic_data_converter, "lazy": lazy, "runtime": runtime}
     try:
         return await Client.connect(**config)
-    except RuntimeError:
-        raise _unavailable() from None
+    except RuntimeError as error:
+        raise _unavailable(error) from None
 
 
 class TemporalEngine:
@@ -67,13 +70,13 @@ class TemporalEngine:
                 search_attributes=names.tags(
                     tenant_id, names.Kind.TURN, plan.thread_id, plan.model
                 ),
-                static_summary=f"{plan.user_id} asks {plan.model} in thread {plan.thread_id}",
+                static_summary=_summary(plan),
                 rpc_timeout=_RPC,
             )
         except WorkflowAlreadyStartedError:
             return
-        except RPCError:
-            raise _unavailable() from None
+        except (RPCError, RuntimeError) as error:
+            raise _unavailable(error) from None
 
     async def state(self, run: RunRef) -> EngineState:
         """What Temporal knows of the run; UNKNOWN if it never heard of it, or forgot it."""
@@ -82,7 +85,9 @@ class TemporalEngine:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return EngineState.UNKNOWN
-            raise _unavailable() from None
+            raise _unavailable(error) from None
+        except RuntimeError as error:
+            raise _unavailable(error) from None
         return _STATES.get(description.status or WorkflowExecutionStatus.RUNNING, EngineState.OPEN)
 
     async def give_floor(self, run: RunRef) -> None:
@@ -122,7 +127,9 @@ class TemporalEngine:
         except RPCError as error:
             # Whoever is gone needs no waking: the record says what there is to know.
             if error.status is not RPCStatusCode.NOT_FOUND:
-                raise _unavailable() from None
+                raise _unavailable(error) from None
+        except RuntimeError as error:
+            raise _unavailable(error) from None
 
     def _turn_input(self, plan: TurnPlan) -> TurnInput:
         return TurnInput(
@@ -138,5 +145,14 @@ class TemporalEngine:
         )
 
 
-def _unavailable() -> Unavailable:
+def _summary(plan: TurnPlan) -> str:
+    """Who asks what; Temporal takes 400 bytes at most."""
+    return f"{plan.user_id:.60} asks {plan.model:.60} in thread {plan.thread_id}"
+
+
+def _unavailable(error: RPCError | RuntimeError) -> Unavailable:
+    """A lazy client that never connected raises RuntimeError. The log says what is wrong with a
+    request that Temporal will never take: a missing search attribute, a wrong namespace."""
+    if isinstance(error, RPCError) and error.status not in _PASSING:
+        _log.error("Temporal refuses", status=error.status.name, reason=error.message)
     return Unavailable("Temporal does not answer.", code="temporal_unavailable")

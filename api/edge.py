@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import problem
 
 MAX_BODY_BYTES = 256 * 1024
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DETAIL = f"A body may have {MAX_BODY_BYTES // 1024} KiB; more is an attachment."
 
 
@@ -42,11 +43,16 @@ class Edge:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "unknown")
-                self._requests.labels(scope["method"], route, message["status"]).inc()
+                self._requests.labels(_method(scope), route, message["status"]).inc()
                 self._seconds.labels(route).observe(time.perf_counter() - started)
             await send(message)
 
         return counted
+
+
+def _method(scope: Scope) -> str:
+    """The method, if it is one: what anybody may send is no label."""
+    return scope["method"] if scope["method"] in _METHODS else "OTHER"
 
 
 def _announced(scope: Scope) -> int:

@@ -15,6 +15,7 @@ _SILENT = timedelta(seconds=15)
 _AGAIN = timedelta(minutes=1)
 _ROUND_SECONDS = 5.0
 _CLAIMED = 50
+_FIRST_PAUSE_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
 
 
@@ -43,14 +44,19 @@ class Launcher:
             await asyncio.sleep(_ROUND_SECONDS)
             try:
                 stalled = await self._runs.claim_stalled(_SILENT, _AGAIN, _CLAIMED)
-                await asyncio.gather(*(self._keeper.settle(run) for run in stalled))
             except PerdureError as error:
                 _log.warning("sweep failed", code=error.code)
+                continue
+            settling = (self._keeper.settle(run) for run in stalled)
+            for settled in await asyncio.gather(*settling, return_exceptions=True):
+                if isinstance(settled, Exception):
+                    _log.warning("settling failed", error=type(settled).__name__)
 
     async def _until_started(self, plan: TurnPlan) -> None:
+        pause = _FIRST_PAUSE_SECONDS
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(pause)
             try:
                 return await self._engine.start_turn(plan)
             except Unavailable:
-                continue
+                pause = min(pause * 1.5, _ROUND_SECONDS)

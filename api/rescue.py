@@ -10,8 +10,6 @@ from domain.errors import PerdureError
 
 _ROUND_SECONDS = 0.5
 _CLAIMED = 200
-# After an outage of PostgreSQL every worker has lost its lease for a moment.
-_GRACE_SECONDS = 3.0
 _log = structlog.get_logger(__name__)
 
 
@@ -28,12 +26,20 @@ class Rescuer:
 
     async def run(self) -> None:
         """For ever."""
-        await asyncio.sleep(_GRACE_SECONDS)
+        before: set[int] = set()
         while True:
+            await asyncio.sleep(_ROUND_SECONDS)
             try:
-                lost = await self._leases.claim_lost(_CLAIMED)
-                await asyncio.gather(*(self._engine.fail_attempt(attempt) for attempt in lost))
+                gone = await self._leases.gone()
+                await self._rescue(gone & before)
+                before = gone
             except PerdureError as error:
                 _log.warning("rescue failed", code=error.code)
-                await asyncio.sleep(_GRACE_SECONDS)
-            await asyncio.sleep(_ROUND_SECONDS)
+                before = set()
+
+    async def _rescue(self, workers: set[int]) -> None:
+        """Only who was gone in the last round too: a lost connection is taken up again sooner."""
+        if not workers:
+            return
+        for attempt in await self._leases.claim(workers, _CLAIMED):
+            await self._engine.fail_attempt(attempt)

@@ -195,5 +195,6 @@ class Hub:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(_KEEP_ALIVE_SECONDS)
-            for feed in self._feeds.values():
+            for key, feed in self._feeds.items():
                 feed.ping()
+                self._mark(key)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from db.session import Database, many
-from domain.errors import Superseded
+from domain.errors import Invalid, Superseded
 from domain.events import NewEvent
 from domain.runs import RunRef
 
@@ -79,12 +79,20 @@ class Appender:
 
     async def _run(self) -> None:
         while self._waiting:
-            batch = self._next()
-            try:
-                heads = await self._write(batch)
-            except Exception as error:  # noqa: BLE001, whoever waits must hear of it
-                _answer(batch, error)
-                continue
+            await self._write_and_answer(self._next())
+
+    async def _write_and_answer(self, batch: list[Append]) -> None:
+        try:
+            heads = await self._write(batch)
+        except Invalid as error:
+            if len(batch) == 1:
+                return _answer(batch, error)
+            # One bad value must not fail the others.
+            for append in batch:
+                await self._write_and_answer([append])
+        except Exception as error:  # noqa: BLE001, whoever waits must hear of it
+            _answer(batch, error)
+        else:
             for append in batch:
                 lost = append.run.run_id not in heads
                 _answer([append], Superseded(_LOST) if lost else None)

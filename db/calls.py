@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from db import decisions, ledger
+from db.leases import Lease
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.calls import (
@@ -28,7 +29,7 @@ from domain.tools import Safety, ToolResult
 
 _LOCK = """
 SELECT c.call_id, c.name, c.arguments, c.safety, c.status, c.attempt, r.user_id,
-    r.finished_at IS NOT NULL AS finished
+    r.finished_at IS NOT NULL OR r.cancelling AS over
 FROM tool_calls c JOIN runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id
 WHERE c.tenant_id = %(tenant)s AND c.run_id = %(run)s AND c.step = %(step)s AND c.n = %(n)s
 FOR UPDATE OF c
@@ -64,9 +65,9 @@ WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
 class Calls:
     """The tool calls of steps, and the decisions about them."""
 
-    def __init__(self, database: Database, worker: int | None = None) -> None:
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
         self._database = database
-        self._worker = worker
+        self._lease = lease
 
     async def begin(self, call: CallRef, attempt: Attempt, limit: timedelta) -> OpenedCall:
         """Take a call for this attempt. An unsafe call that an earlier attempt had begun is not
@@ -74,11 +75,14 @@ class Calls:
 
         Raises Superseded when a newer attempt has it or the run has ended.
         """
-        values = _values(call) | {"worker": self._worker, "activity": attempt.activity_id}
+        values = _values(call) | {
+            "worker": self._lease.key if self._lease else None,
+            "activity": attempt.activity_id,
+        }
         async with self._database.transaction(call.run.tenant_id) as connection:
             row = await one(connection, _LOCK, values)
-            if row is None or row["finished"]:
-                raise Superseded("This run has ended.", code="run_finished")
+            if row is None or row["over"]:
+                raise Superseded("This run has ended, or is being cancelled.", code="run_finished")
             if settled := await _settled(connection, call, row, attempt.number, limit):
                 return _opened(row, settled)
             number = row["attempt"] + 1 if call.again else attempt.number

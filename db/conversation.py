@@ -14,13 +14,16 @@ WITH recent AS (
       AND m.step IS NOT NULL
 )
 SELECT role, text, (
-    SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result)
+    SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result,
+        c.attempt)
         ORDER BY c.n) FROM tool_calls c
     WHERE recent.role = 'assistant' AND c.tenant_id = %(tenant)s
       AND c.run_id = recent.run_id AND c.step = recent.step) AS calls
 FROM recent WHERE size <= %(size)s OR run_id = %(run)s ORDER BY position, step, part
 """
-_ABANDONED = "This call was not made."
+_NOT_MADE = "This call was not made."
+_CUT_OFF = "This call was cut off; nobody knows whether it took effect."
+_SILENT = "(The tool had nothing to say.)"
 
 
 async def load(connection: Connection, values: dict[str, Any]) -> tuple[PromptMessage, ...]:
@@ -38,5 +41,11 @@ def _prompt(row: dict[str, Any]) -> list[PromptMessage]:
         text=row["text"],
         tool_calls=tuple(ToolCall(call_id=c[0], name=c[1], arguments=c[2]) for c in calls),
     )
-    results = [PromptMessage(role="tool", text=c[4] or _ABANDONED, call_id=c[0]) for c in calls]
+    results = [PromptMessage(role="tool", text=_result(*c[3:]), call_id=c[0]) for c in calls]
     return [message, *results]
+
+
+def _result(status: str, result: str | None, attempt: int) -> str:
+    if status in ("ok", "failed", "denied"):
+        return result or _SILENT
+    return _CUT_OFF if attempt else _NOT_MADE

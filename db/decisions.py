@@ -17,7 +17,8 @@ VALUES (%(tenant)s, %(run)s, %(id)s, %(step)s, %(n)s, %(digest)s, %(reason)s, no
 ON CONFLICT DO NOTHING RETURNING expires_at
 """
 _FIND = """
-SELECT d.verdict, d.digest, d.step, d.n, d.expires_at < now() AS expired, r.finished_at, c.name
+SELECT d.verdict, d.digest, d.step, d.n, d.expires_at < now() AS expired, r.finished_at, c.name,
+    c.finished_at IS NOT NULL AS settled
 FROM decisions d JOIN runs r ON r.tenant_id = d.tenant_id AND r.id = d.run_id
 JOIN tool_calls c
   ON c.tenant_id = d.tenant_id AND c.run_id = d.run_id AND c.step = d.step AND c.n = d.n
@@ -93,8 +94,9 @@ async def _tell_decided(
     }
     event = NewEvent(type=EventType.DECISION_MADE, data=data)
     run = decision.run
-    await connection.execute(_GO_ON, _run_values(run))
+    # The append locks the run: of two answers at once, the later one sees the earlier.
     await ledger.append(connection, run, row["step"], 0, [event], fenced=False)
+    await connection.execute(_GO_ON, _run_values(run))
     await ledger.audit(
         connection,
         run.tenant_id,
@@ -115,7 +117,7 @@ def _check(row: dict[str, Any] | None, answer: NewDecision) -> None:
         raise Conflict("This decision was made already.", code="decision_made")
     if row["finished_at"] is not None:
         raise Conflict("The run has ended.", code="run_finished")
-    if row["expired"]:
+    if row["expired"] or row["settled"]:
         raise Conflict("This decision came too late.", code="decision_expired")
     if row["digest"] != answer.digest:
         raise Conflict("The arguments are not the ones you were shown.", code="arguments_changed")

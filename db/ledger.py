@@ -1,5 +1,6 @@
 """The ledger: run events (gapless, fenced by attempt) and audit entries. Only ever appended to."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from domain.events import EventType, NewEvent, RunEvent
 from domain.runs import RunRef
 
 CHANNEL = "run_events"
+_NUL = re.compile(r"(\\\\)|\\u0000")
 DELETED = "run.deleted"
 
 # The row of the run is the sequence: locked by its update, so two appends can never make a gap.
@@ -151,8 +153,8 @@ async def audit(
 
 
 def encode(data: Any) -> str:
-    """JSON that Postgres can keep: it knows no NUL character."""
-    return orjson.dumps(data).decode().replace("\\u0000", "")
+    """JSON that Postgres can keep: it knows no NUL character. An escaped backslash stays whole."""
+    return _NUL.sub(r"\1", orjson.dumps(data).decode())
 
 
 def _event(row: dict[str, Any]) -> RunEvent:

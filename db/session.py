@@ -16,6 +16,14 @@ from domain.settings import Settings
 
 Connection = psycopg.AsyncConnection[DictRow]
 _POOL_WAIT_SECONDS = 10.0
+# A process that was frozen, or whose machine is gone, must not hold what others wait for.
+_PATIENCE = "-c idle_in_transaction_session_timeout=5s -c lock_timeout=5s"
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 _CLAIM = "SELECT set_config('perdure.tenant', %s, true)"
 
 
@@ -64,7 +72,13 @@ class Database:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 2},
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "prepare_threshold": 2,
+                "options": _PATIENCE,
+                **KEEPALIVES,
+            },
             min_size=2,
             max_size=connections,
             timeout=_POOL_WAIT_SECONDS,
@@ -94,7 +108,7 @@ class Database:
                 raise
             finally:
                 await self._pool.putconn(connection)
-        except (psycopg.OperationalError, PoolTimeout):
+        except (psycopg.OperationalError, psycopg.InternalError, PoolTimeout):
             raise _unavailable() from None
         except psycopg.DataError:
             raise Invalid("Postgres cannot hold this value.", code="value_invalid") from None
@@ -118,7 +132,7 @@ class Database:
         """
         try:
             async with await psycopg.AsyncConnection.connect(
-                self.url, autocommit=True
+                self.url, autocommit=True, **KEEPALIVES
             ) as connection:
                 await connection.execute(f"LISTEN {channel}")
                 yield ""

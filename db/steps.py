@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from db import conversation, decisions, ledger, turns
+from db.leases import Lease
 from db.session import Connection, Database, many, one
 from domain.calls import PlannedCall, Question
 from domain.chat import (
@@ -72,11 +71,11 @@ FROM unnest(%(call_ids)s::text[], %(names)s::text[], %(arguments)s::text[], %(sa
 
 
 class Steps:
-    """The steps of turns; `worker` is the lease of the process that takes them."""
+    """The steps of turns; `lease` is that of the process which takes them."""
 
-    def __init__(self, database: Database, worker: int | None = None) -> None:
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
         self._database = database
-        self._worker = worker
+        self._lease = lease
 
     async def begin(self, step: StepRef, attempt: Attempt, size: int) -> Opening:
         """Take the step for this attempt and load the conversation, at most `size` characters.
@@ -86,13 +85,11 @@ class Steps:
         """
         number = attempt.number
         values = _values(step, number)
-        mine = {"worker": self._worker, "activity": attempt.activity_id}
+        mine = {"worker": self._lease.key if self._lease else None, "activity": attempt.activity_id}
         async with self._database.transaction(step.run.tenant_id) as connection:
+            if number > 1 and (stored := await one(connection, _STORED, values)):
+                return _done(stored)
             begun = await one(connection, _BEGIN, values | mine)
-            if number > 1 or begun is None:
-                stored = await one(connection, _STORED, values)
-                if stored is not None:
-                    return _done(stored)
             if begun is None:
                 raise await _refusal(connection, values)
             values |= {"thread": begun["subject_id"], "size": size}
@@ -256,7 +253,7 @@ def _call_values(calls: Sequence[PlannedCall]) -> dict[str, Any]:
     return {
         "call_ids": [planned.call.call_id for planned in calls],
         "names": [planned.call.name for planned in calls],
-        "arguments": [orjson.dumps(planned.call.arguments).decode() for planned in calls],
+        "arguments": [ledger.encode(planned.call.arguments) for planned in calls],
         "safeties": [planned.safety for planned in calls],
     }
 

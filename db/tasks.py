@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from db import ledger
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.errors import NotFound
@@ -80,7 +81,7 @@ async def once(
     change: Callable[[Connection], Awaitable[Task]],
 ) -> Task:
     """The change's result, made now or remembered under this user's key."""
-    values = _values(owner, key=f"{owner.user_id}/{key}")
+    values = _values(owner, key=ledger.encode([owner.user_id, key]))
     if remembered := await one(connection, _REMEMBERED, values):
         return Task.model_validate(remembered["result"])
     task = await change(connection)

@@ -39,6 +39,11 @@ SELECT r.id FROM runs r JOIN turns t ON t.tenant_id = r.tenant_id AND t.run_id =
 WHERE t.tenant_id = %(tenant)s AND t.thread_id = %(id)s AND r.finished_at IS NULL
 """
 # Who watches such a run is woken up, and finds that it is gone.
+# In the order in which a call that ends takes its locks: the call, then its run.
+_LOCK_CALLS = """
+SELECT FROM tool_calls c JOIN turns t ON t.tenant_id = c.tenant_id AND t.run_id = c.run_id
+WHERE t.tenant_id = %(tenant)s AND t.thread_id = %(id)s FOR UPDATE OF c
+"""
 _DELETE_RUNS = f"""
 DELETE FROM runs r USING turns t WHERE t.tenant_id = r.tenant_id AND t.run_id = r.id
 AND t.tenant_id = %(tenant)s AND t.thread_id = %(id)s
@@ -69,7 +74,8 @@ class Threads:
 
     async def create(self, caller: Principal, title: str, key: str | None = None) -> Thread:
         """A new thread, or the one that this user made under the same key."""
-        known = hashlib.sha256(f"{caller.user_id}/{key}".encode()).hexdigest()[:20]
+        place = ledger.encode([caller.user_id, key]).encode()
+        known = hashlib.sha256(place).hexdigest()[:20]
         name = secrets.token_hex(10) if key is None else known
         values = _values(caller, f"th-{name}", title=title)
         async with self._database.transaction(caller.tenant_id) as connection:
@@ -122,6 +128,7 @@ class Threads:
         async with self._database.transaction(caller.tenant_id) as connection:
             _thread(await one(connection, lock, values))
             runs = [str(row["id"]) for row in await many(connection, _OPEN_RUNS, values)]
+            await connection.execute(_LOCK_CALLS, values)
             await connection.execute(_DELETE_RUNS, values)
             await connection.execute(f"DELETE FROM threads WHERE {_MINE}", values)
             await ledger.audit(

@@ -51,7 +51,7 @@ class PlannedCall(Contract):
     """A tool call to be stored with its step, with the question to ask before it, if any."""
 
     call: ToolCall
-    safety: Literal["safe", "keyed", "unsafe"]
+    safety: Literal["safe", "keyed", "unsafe", "unknown"]
     ask: Literal["ask_first", "unsafe"] | None
 
 
@@ -62,7 +62,7 @@ class OpenedCall(Contract):
     settled: CallOutcome | None
     user_id: str
     call: ToolCall
-    safety: Literal["safe", "keyed", "unsafe"]
+    safety: Literal["safe", "keyed", "unsafe", "unknown"]
     attempt: int
 
 

@@ -180,7 +180,9 @@ class Accepted(Contract):
 
 
 class FloorState(Contract):
-    """Whether a turn has the floor; `finished`: it has ended, by somebody else's hand."""
+    """Whether a turn has the floor, and who has it instead; `finished`: it has ended, by somebody
+    else's hand."""
 
     has_floor: bool
     finished: bool
+    holder: str | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TypeVar
@@ -63,8 +63,11 @@ async def _serve(
         if client is None:
             return
         lease = Lease(database)
-        stack.callback(asyncio.create_task(lease.hold()).cancel)
-        await lease.held()
+        holding = asyncio.create_task(lease.hold())
+        holding.add_done_callback(lambda _: stop.set())
+        stack.callback(holding.cancel)
+        if not await _first(lease.held(), stop):
+            return
         activities = await stack.enter_async_context(wired(settings, database, client, lease))
         for role in roles:
             worker = make_worker(client, role, activities, interceptors)
@@ -96,6 +99,15 @@ def make_worker(
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(2),
         graceful_shutdown_timeout=_DRAIN,
     )
+
+
+async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
+    """Whether the event came before the order to stop."""
+    tasks = [asyncio.create_task(event), asyncio.create_task(stop.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return not stop.is_set()
 
 
 async def _eventually(make: Callable[[], Awaitable[Made]], stop: asyncio.Event) -> Made | None:

@@ -36,8 +36,8 @@ async def wired(
             chat=ChatActivities(
                 settings=settings,
                 turns=turns,
-                steps=Steps(database, lease.key),
-                calls=Calls(database, lease.key),
+                steps=Steps(database, lease),
+                calls=Calls(database, lease),
                 log=Ledger(database),
                 gateway=gateway,
                 toolbox=toolbox,

@@ -80,12 +80,16 @@ class ChatTurn:
     async def _answer(self, turn: TurnInput) -> TurnResult:
         if not turn.has_floor and not await self._wait_for_floor(turn):
             return await self._close(self._closing(Outcome.CANCELLED))
-        for number in range(1, turn.max_steps + 1):
+        number, most = 0, turn.max_steps
+        while number < most:
+            number += 1
             self._steps = number
-            verdict = await self._take_step(number, last=number == turn.max_steps)
+            verdict = await self._take_step(number, last=number == most)
             if verdict.closed:
                 await self._hand_over(verdict.next_run)
                 return TurnResult(outcome=Outcome.ANSWERED, steps=number)
+            # Without calls, a message that was steered in waits: it is worth a step of its own.
+            most += not verdict.calls
             await self._make_calls(number, verdict)
             if self._spent >= timedelta(seconds=turn.limit_seconds):
                 return await self._close(self._closing(Outcome.TIMED_OUT))
@@ -102,6 +106,8 @@ class ChatTurn:
             )
             if floor.has_floor or floor.finished:
                 return floor.has_floor
+            if waited and floor.holder is not None and floor.holder == turn.interrupts:
+                await self._signal(turn.interrupts, ChatTurn.interrupt.__name__)
             workflow.set_current_details("Waiting for the turn before this one to end.")
             net = policy.net(waited, timedelta(seconds=4), timedelta(minutes=1))
             await self._wait_until(lambda: self._floor_given, net, "wait for the floor")
@@ -116,7 +122,7 @@ class ChatTurn:
         verdict = await workflow.execute_activity_method(
             ChatActivities.take_step,
             step,
-            summary=f"step {number}: {self._turn.model}",
+            summary=f"step {number}: {self._turn.model:.60}",
             schedule_to_close_timeout=self._time_left(),
             **policy.MODEL,
         )
@@ -143,7 +149,7 @@ class ChatTurn:
                 outcome = await workflow.execute_activity_method(
                     ChatActivities.call_tool,
                     ref,
-                    summary=f"tool {call.name}",
+                    summary=f"tool {call.name:.60}",
                     schedule_to_close_timeout=self._time_left(),
                     **policy.TOOL,
                 )

@@ -82,14 +82,19 @@ class Answer:
         slot.arguments += delta.function.arguments or ""
 
 
+_LONGEST_NAME = 128
+
+
 def _tool_call(number: int, call: _Call) -> ToolCall:
     try:
         arguments = orjson.loads(call.arguments or "{}")
     except ValueError:
         arguments = None
-    if not isinstance(arguments, dict) or not call.name:
+    name = call.name.replace("\0", "")
+    if not isinstance(arguments, dict) or not 0 < len(name) <= _LONGEST_NAME:
         raise ModelFailed("The model's tool call is not readable.", code="model_garbled")
-    return ToolCall(call_id=call.call_id or f"call_{number}", name=call.name, arguments=arguments)
+    call_id = call.call_id.replace("\0", "") or f"call_{number}"
+    return ToolCall(call_id=call_id, name=name, arguments=arguments)
 
 
 def _cost_micros(model: str, usage: Any) -> int:

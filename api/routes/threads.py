@@ -1,5 +1,6 @@
 """Threads: conversations of a user."""
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -10,6 +11,7 @@ from api.texts import OneLine
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.chat import Message, Thread
+from domain.errors import Unavailable
 from domain.runs import RunRef
 
 router = APIRouter(prefix="/api/v1/threads", tags=["threads"])
@@ -74,7 +76,9 @@ async def change(thread_id: str, body: ThreadChange, caller: Writer, parts: Part
 async def delete(thread_id: str, caller: Writer, parts: Parts) -> None:
     """Delete a thread and all that was said in it; a turn that runs is stopped."""
     for run_id in await parts.threads.delete(caller, thread_id):
-        await parts.engine.cancel(RunRef(tenant_id=caller.tenant_id, run_id=run_id))
+        # Its rows are gone: without a cancel it ends by itself, at its next step.
+        with suppress(Unavailable):
+            await parts.engine.cancel(RunRef(tenant_id=caller.tenant_id, run_id=run_id))
 
 
 @router.get("/{thread_id}/messages")

@@ -13,7 +13,7 @@ from api.texts import Storable
 from domain.auth import Principal, Scope
 from domain.calls import CallStatus
 from domain.chat import Policy
-from domain.errors import Forbidden, PerdureError, Unavailable
+from domain.errors import Forbidden, PerdureError
 from domain.events import RunEvent
 from domain.runs import Outcome, RunRef
 
@@ -63,7 +63,7 @@ async def chat(
     check(body.message)
     thread_id = body.conversation_id
     if not thread_id:
-        thread_id = (await parts.threads.create(caller, "", key=idempotency_key)).id
+        thread_id = (await parts.threads.create(caller, "", key=idempotency_key or None)).id
     message_id = message_id_of(idempotency_key)
     run = await accept(parts, caller, thread_id, message_id, body.message, Policy.QUEUE)
     last = await _finished(parts, run)
@@ -89,11 +89,19 @@ class StillRunning(PerdureError):
     status = 504
 
 
+class NoAnswer(PerdureError):
+    """The run ended without an answer; `partial` is what it had said."""
+
+    code = "run_failed"
+    status = 502
+
+
 def _answer(last: RunEvent) -> str:
-    outcome, text = last.data["outcome"], str(last.data["text"])
-    if outcome == Outcome.ANSWERED or text:
-        return text
-    raise Unavailable("The agent could not answer.", code="run_failed", run_id=last.run_id)
+    outcome, text = str(last.data["outcome"]), str(last.data["text"])
+    if outcome != Outcome.ANSWERED:
+        detail = "The agent could not answer to the end."
+        raise NoAnswer(detail, run_id=last.run_id, outcome=outcome, partial=text)
+    return text
 
 
 async def _tool_calls(parts: State, run: RunRef) -> list[ToolUse]:

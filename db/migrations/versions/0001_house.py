@@ -199,36 +199,43 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
         SELECT r.tenant_id, r.id FROM runs r
         WHERE r.finished_at IS NULL AND r.active_at < now() - silent
           AND coalesce(r.checked_at, '-infinity') < now() - again
-        ORDER BY r.active_at LIMIT how_many FOR UPDATE SKIP LOCKED)
+        ORDER BY coalesce(r.checked_at, '-infinity'), r.active_at
+        LIMIT how_many FOR UPDATE SKIP LOCKED)
     RETURNING runs.tenant_id, runs.id
 $$;
 REVOKE ALL ON FUNCTION claim_stalled_runs FROM PUBLIC;
-CREATE FUNCTION claim_lost_attempts(how_many integer)
+CREATE FUNCTION lost_workers() RETURNS TABLE (worker bigint)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT r.worker FROM runs r WHERE r.finished_at IS NULL AND r.worker IS NOT NULL
+    UNION
+    SELECT c.worker FROM tool_calls c
+    JOIN runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id AND r.step = c.step
+    WHERE r.finished_at IS NULL AND c.worker IS NOT NULL
+    EXCEPT
+    SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+$$;
+CREATE FUNCTION claim_lost_attempts(workers bigint[], how_many integer)
 RETURNS TABLE (tenant_id text, run_id text, activity_id text)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    WITH alive AS (
-        SELECT (classid::bigint << 32) | objid::bigint AS worker FROM pg_locks
-        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-    ), steps AS (
+    WITH steps AS (
         UPDATE runs SET worker = NULL WHERE (runs.tenant_id, runs.id) IN (
             SELECT r.tenant_id, r.id FROM runs r
-            WHERE r.finished_at IS NULL AND r.worker IS NOT NULL
-              AND r.worker NOT IN (SELECT worker FROM alive)
+            WHERE r.finished_at IS NULL AND r.worker = ANY (workers)
             LIMIT how_many FOR UPDATE SKIP LOCKED)
         RETURNING runs.tenant_id, runs.id, runs.activity_id
     ), calls AS (
         UPDATE tool_calls t SET worker = NULL
         WHERE (t.tenant_id, t.run_id, t.step, t.n) IN (
             SELECT c.tenant_id, c.run_id, c.step, c.n FROM tool_calls c
-            JOIN runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id
-            WHERE r.finished_at IS NULL AND c.worker IS NOT NULL
-              AND c.worker NOT IN (SELECT worker FROM alive)
+            JOIN runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id AND r.step = c.step
+            WHERE r.finished_at IS NULL AND c.worker = ANY (workers)
             LIMIT how_many FOR UPDATE OF c SKIP LOCKED)
         RETURNING t.tenant_id, t.run_id, t.activity_id
     )
     SELECT * FROM steps UNION ALL SELECT * FROM calls
 $$;
-REVOKE ALL ON FUNCTION claim_lost_attempts FROM PUBLIC;
+REVOKE ALL ON FUNCTION lost_workers, claim_lost_attempts FROM PUBLIC;
 """
 
 ISOLATED = (
@@ -248,13 +255,13 @@ def upgrade() -> None:
             "USING (tenant_id = (SELECT perdure_tenant())) "
             "WITH CHECK (tenant_id = (SELECT perdure_tenant()))"
         )
-    # Forced row-level security holds for the owner too, as whom the two claims run.
+    # Forced row-level security holds for the owner too, as whom these functions run.
     for table in ("runs", "tool_calls"):
         op.execute(f"CREATE POLICY sweep ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)")
     op.execute("GRANT SELECT ON tenants TO perdure_app")
     op.execute(
-        "GRANT EXECUTE ON FUNCTION perdure_tenant, claim_stalled_runs, claim_lost_attempts "
-        "TO perdure_app"
+        "GRANT EXECUTE ON FUNCTION perdure_tenant, claim_stalled_runs, lost_workers, "
+        "claim_lost_attempts TO perdure_app"
     )
     op.execute(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON api_keys, threads, runs, run_events, turns, "
