@@ -74,6 +74,17 @@ class TestTurn:
         assert messages[5]["tool_call_id"] == messages[4]["tool_calls"][0]["id"]
         assert "milk" in messages[5]["content"]
 
+    @pytest.mark.parametrize("text", [r"a \u0000 b", r"\\u0000", r"\\\u0000 \\"], ids=len)
+    def test_backslashes_come_back_as_they_went(self, api: Api, text: str) -> None:
+        thread = api.thread()
+
+        events = api.ask(f"call add_task {json.dumps({'title': text})}", thread)
+
+        assert events[-1].data["outcome"] == "answered"
+        (ended,) = (event.data for event in events if event.type == "tool.finished")
+        assert json.loads(ended["result"])["title"] == text
+        assert shown_text(events) == api.messages(thread)[-1]["text"]
+
     def test_threads_do_not_hear_each_other(self, api: Api, stack: Stack) -> None:
         api.ask("a secret", api.thread())
         text = f"what did I say? {uuid.uuid4().hex}"

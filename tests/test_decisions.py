@@ -188,6 +188,18 @@ class TestDecisions:
         assert call["status"] == "ok"
         assert call["result"].isdigit()
 
+    def test_a_call_that_was_not_offered_is_never_made(
+        self, api: Api, guarded_stack: Stack
+    ) -> None:
+        look = {"tool_calls": [{"name": "list_tasks", "arguments": {}}]}
+        delete = {"tool_calls": [{"name": "delete_task", "arguments": {"number": 1}}]}
+        guarded_stack.script(queue=[look, look, delete])
+
+        events = api.ask("in the last step no tools are offered")
+
+        assert [call["status"] for call in tool_ends(events)] == ["ok", "ok", "failed"]
+        assert tasks(api) == ["milk"]
+
     def test_a_safe_tool_of_a_server_does_not_ask(self, api: Api) -> None:
         (call,) = tool_ends(api.ask('call odd_echo {"text": "heard"}'))
 

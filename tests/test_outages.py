@@ -101,6 +101,17 @@ class TestApiKilled:
             assert len(api.messages(thread)) == 2
 
 
+class TestApiStartedWithoutTemporal:
+    def test_it_accepts_messages_and_answers_them_later(self, site: Site, api: Api) -> None:
+        thread = api.thread()
+        with frozen_temporal(site):
+            wait_for_successor(site, "api", kill(site, "api"))
+            run = insist(api, thread, "early", "asked of an API that never met Temporal")
+
+        check(api, run, Screen(api, run).finished())
+        assert len(api.messages(thread)) == 2
+
+
 class TestTemporalKilled:
     def test_a_turn_that_was_running_ends_well(self, site: Site, api: Api) -> None:
         api.ask('call add_task {"title": "milk"}')

@@ -218,6 +218,16 @@ class TestCallers:
         assert ann.tasks() == {}
         assert len(other.api.messages(str(other.conversation))) == 2
 
+    def test_an_answer_that_broke_off_is_no_answer(self, stack: Stack) -> None:
+        name = f"user-{uuid.uuid4().hex}"
+        body = {"message": "[[fault:bad_request]] hello"}
+
+        answer = stack.client(name).post(f"/api/{name}/chat", json=body)
+
+        shown = problem(answer, 502, "run_failed")
+        assert shown["outcome"] == "failed"
+        assert "Retry-After" not in answer.headers
+
     def test_the_same_key_adds_a_task_once(self, ann: Person) -> None:
         headers = {"Idempotency-Key": "key-1"}
         answers = [
