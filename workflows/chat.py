@@ -142,7 +142,9 @@ class ChatTurn:
     async def _call(self, step: int, call: CallVerdict) -> None:
         """Make one call, asking a person before it, or after its outcome was lost."""
         ref = CallRef(run=self._turn.run, step=step, n=call.n)
-        if call.decision_id is not None and not await self._allowed(ref, call.decision_id, _DENIED):
+        if call.decision_id is not None and not await self._allowed(
+            ref, call, call.decision_id, _DENIED
+        ):
             return
         while True:
             try:
@@ -161,14 +163,17 @@ class ChatTurn:
             self._report(f"tool {call.name}: {outcome.status}")
             if outcome.decision_id is None:
                 return
-            if not await self._allowed(ref, outcome.decision_id, _UNKNOWN):
+            if not await self._allowed(ref, call, outcome.decision_id, _UNKNOWN):
                 return
             ref = ref.model_copy(update={"again": True})
 
-    async def _allowed(self, ref: CallRef, decision_id: str, denial: str) -> bool:
+    async def _allowed(
+        self, ref: CallRef, call: CallVerdict, decision_id: str, denial: str
+    ) -> bool:
         """Wait for a person; without a yes, the call is settled and the model is told why."""
         workflow.set_current_details(
-            f"**Waiting for a decision:** `{decision_id}`\n\n" + "\n".join(self._lines)
+            f"**Waiting for a person:** may `{call.name}` be called? (decision `{decision_id}`)\n\n"
+            + "\n".join(self._lines)
         )
         self._asked = True
         limit = timedelta(seconds=self._turn.decision_seconds)
