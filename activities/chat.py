@@ -1,19 +1,20 @@
 """Chat: one step of a turn, one tool call, and the few lines that open and close a turn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from temporalio import activity
 
+from activities import context
 from activities.ports import (
     CallStore,
     EventLog,
     ModelGateway,
+    Prompts,
     StepStore,
     ToolBox,
     TurnStore,
 )
-from activities.prompts import fit
 from activities.runs import RunKeeper
 from activities.streaming import StepWriter
 from domain import names
@@ -30,24 +31,30 @@ from domain.chat import (
     Attempt,
     FinishedStep,
     FloorState,
+    NewSummary,
     Opening,
     StepRef,
     StepVerdict,
     TurnClosing,
 )
 from domain.errors import ModelFailed, ToolFailed
-from domain.models import Completion, ModelRequest, ToolCall
+from domain.events import NewEvent
+from domain.models import Completion, ModelNotice, ModelRequest, PromptMessage, ToolCall
 from domain.runs import Closed, RunRef
 from domain.settings import Settings
 from domain.tools import Safety, Tool, ToolCaller, ToolResult
+from domain.usage import CallOrigin
 
-# Three characters a token is less than English text has: better to trim early than to be refused.
-_CHARACTERS_PER_TOKEN = 3
+# What stands further back than so many characters for each token of the window is not loaded.
+_CHARACTERS_PER_TOKEN = 16
 
 # So often a model or a tool may fail. Attempts that were lost with their worker are no fault of
 # theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
 MODEL_ATTEMPTS = 6
 TOOL_ATTEMPTS = 4
+# To wait for a quota, a breaker or a budget is no failure: the turn's time limit ends it.
+_WAITING = frozenset({"model_busy", "budget_reserved"})
+_SUMMARISE = "summarise"
 
 
 class ChatActivities:
@@ -63,6 +70,7 @@ class ChatActivities:
         gateway: ModelGateway,
         toolbox: ToolBox,
         keeper: RunKeeper,
+        prompts: Prompts,
     ) -> None:
         self._settings = settings
         self._turns = turns
@@ -72,6 +80,7 @@ class ChatActivities:
         self._gateway = gateway
         self._toolbox = toolbox
         self._keeper = keeper
+        self._prompts = prompts
 
     @activity.defn
     async def ask_for_floor(self, run: RunRef) -> FloorState:
@@ -90,14 +99,21 @@ class ChatActivities:
         A retry finds a stored step and gives its verdict, or supersedes what was streamed before.
         """
         attempt = _attempt()
-        size = self._gateway.window(step.model) * _CHARACTERS_PER_TOKEN
-        opening = await self._steps.begin(step, attempt, size)
+        opening = await self._begin(step, attempt)
         if opening.verdict is not None:
             return opening.verdict
         tools = await self._toolbox.tools(step.run.tenant_id) if step.may_use_tools else {}
+        request = await self._request(step, opening, tools)
+        if request is None:
+            return await self._steps.defer(step, attempt.number)
         writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
-        with _at_most(MODEL_ATTEMPTS):
-            completion = await self._ask(step, opening, tools, writer)
+        try:
+            with _at_most(MODEL_ATTEMPTS):
+                completion = await self._ask(request, _origin(step, opening), writer)
+        except ModelFailed as failed:
+            if failed.code == "context_too_long" and _may_summarise(step, opening):
+                return await self._steps.defer(step, attempt.number)
+            raise
         rest = await writer.rest()
         finished = FinishedStep(
             completion=completion.model_copy(update={"text": writer.text}),
@@ -107,6 +123,38 @@ class ChatActivities:
             decision_limit=self._settings.decision_limit,
         )
         return await self._steps.finish(step, attempt.number, finished)
+
+    @activity.defn
+    async def summarise_thread(self, step: StepRef) -> StepVerdict:
+        """Sum up all that the thread had before this turn, on top of the summary before.
+
+        A retry finds nothing left to sum up.
+        """
+        attempt = _attempt()
+        opening = await self._begin(step, attempt)
+        place = context.last_exchange(opening.messages)
+        if place == 0:
+            return await self._steps.defer(step, attempt.number)
+        prompt = await self._prompts.active(step.run.tenant_id, _SUMMARISE)
+        older = await self._clipped(step, opening.messages[:place])
+        values = {"summary": opening.summary or "", "conversation": context.transcript(older)}
+        request = ModelRequest(
+            model=step.model,
+            messages=(PromptMessage(role="user", text=prompt.render(values)),),
+            user_id=opening.user_id,
+            prompt=prompt.name,
+            prompt_version=prompt.version,
+        )
+        with _at_most(MODEL_ATTEMPTS):
+            completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
+        summary = NewSummary(
+            text=completion.text,
+            prompt_version=prompt.version,
+            tokens_before=self._size(step, opening.messages[:place]),
+            tokens_after=self._gateway.count(step.model, [completion.text]),
+            completion=completion,
+        )
+        return await self._steps.summarise(step, attempt.number, summary)
 
     @activity.defn
     async def call_tool(self, call: CallRef) -> CallOutcome:
@@ -133,22 +181,69 @@ class ChatActivities:
         """End a turn that did not end itself, and give the floor to the next one."""
         return await self._turns.close(closing)
 
-    async def _ask(
-        self, step: StepRef, opening: Opening, tools: dict[str, Tool], writer: StepWriter
-    ) -> Completion:
-        window = self._gateway.window(step.model) * _CHARACTERS_PER_TOKEN
-        request = ModelRequest(
+    async def _begin(self, step: StepRef, attempt: Attempt) -> Opening:
+        window = await self._gateway.window(step.run.tenant_id, step.model)
+        return await self._steps.begin(step, attempt, window * _CHARACTERS_PER_TOKEN)
+
+    async def _request(
+        self, step: StepRef, opening: Opening, tools: dict[str, Tool]
+    ) -> ModelRequest | None:
+        """The question to the model; None if what came before must be summed up first."""
+        prompt = await self._prompts.active(step.run.tenant_id, "chat")
+        own = self._settings.system_prompt
+        system = own or prompt.render({})
+        if opening.summary is not None:
+            system += f"\n\nSummary of the conversation so far:\n{opening.summary}"
+        messages = (PromptMessage(role="system", text=system), *opening.messages)
+        specs = tuple(tool.spec for tool in tools.values())
+        room = await self._room(step) - self._gateway.count(step.model, [str(s) for s in specs])
+        fitting = context.fitted(messages, room, self._counter(step))
+        if fitting is None and _may_summarise(step, opening):
+            return None
+        if fitting is None:
+            fitting = tuple(context.clipped(messages, room, self._counter(step)))
+        return ModelRequest(
             model=step.model,
-            messages=fit(self._settings.system_prompt, opening.messages, window),
-            tools=tuple(tool.spec for tool in tools.values()),
+            messages=fitting,
+            tools=specs,
             user_id=opening.user_id,
+            prompt=None if own else prompt.name,
+            prompt_version=None if own else prompt.version,
         )
-        async with aclosing(self._gateway.stream(request)) as parts:
+
+    async def _ask(
+        self, request: ModelRequest, origin: CallOrigin, writer: StepWriter | None = None
+    ) -> Completion:
+        """The model's answer, shown as it comes if there is somewhere to write it."""
+        async with aclosing(self._gateway.stream(request, origin)) as parts:
             async for part in parts:
                 if isinstance(part, Completion):
                     return part
-                await writer.write(part.text)
+                if writer is None:
+                    continue
+                if isinstance(part, ModelNotice):
+                    await writer.tell(NewEvent(type=part.type, data=part.data))
+                else:
+                    await writer.write(part.text)
         raise ModelFailed("The model's answer broke off.", code="model_truncated")
+
+    async def _room(self, step: StepRef) -> int:
+        window = await self._gateway.window(step.run.tenant_id, step.model)
+        return int(window * context.PROMPT_SHARE)
+
+    async def _clipped(
+        self, step: StepRef, messages: Sequence[PromptMessage]
+    ) -> list[PromptMessage]:
+        """What is summed up must fit into a prompt itself, beside the summary before."""
+        head = PromptMessage(role="system", text="")
+        room = await self._room(step) // 2
+        return context.clipped([head, *messages], room, self._counter(step))[1:]
+
+    def _counter(self, step: StepRef) -> context.Count:
+        return lambda texts: self._gateway.count(step.model, texts)
+
+    def _size(self, step: StepRef, messages: Sequence[PromptMessage]) -> int:
+        return context.size(messages, self._counter(step))
 
     async def _use(self, call: CallRef, opened: OpenedCall) -> ToolResult:
         tools = await self._toolbox.tools(call.run.tenant_id)
@@ -165,6 +260,21 @@ class ChatActivities:
         return await self._toolbox.call(tool, opened.call.arguments, caller)
 
 
+def _may_summarise(step: StepRef, opening: Opening) -> bool:
+    return step.may_summarise and context.last_exchange(opening.messages) > 0
+
+
+def _origin(step: StepRef, opening: Opening, feature: str = "chat") -> CallOrigin:
+    return CallOrigin(
+        tenant_id=step.run.tenant_id,
+        user_id=opening.user_id,
+        feature=feature,
+        run_id=step.run.run_id,
+        step=step.number,
+        attempt=activity.info().attempt,
+    )
+
+
 def _attempt() -> Attempt:
     info = activity.info()
     return Attempt(number=info.attempt, activity_id=info.activity_id)
@@ -176,7 +286,8 @@ def _at_most(attempts: int) -> Iterator[None]:
     try:
         yield
     except (ModelFailed, ToolFailed) as failure:
-        failure.retryable &= activity.info().attempt < attempts
+        if failure.code not in _WAITING:
+            failure.retryable &= activity.info().attempt < attempts
         raise
 
 

@@ -46,6 +46,13 @@ class StepWriter:
         elif self._append is None:
             self._arm()
 
+    async def tell(self, event: NewEvent) -> None:
+        """Append an event of another kind, behind the words that came before it."""
+        self._raise_refusal()
+        await self._settle()
+        await self._flush(event)
+        self._raise_refusal()
+
     async def rest(self) -> str:
         """What was not appended yet; it goes into the log together with the step's end."""
         await self._settle()
@@ -67,14 +74,14 @@ class StepWriter:
         if self._append is not None:
             await asyncio.shield(self._append)
 
-    async def _flush(self) -> None:
+    async def _flush(self, *more: NewEvent) -> None:
         text = self._take()
         supersede, self.must_supersede = self.must_supersede, False
-        event = NewEvent(type=EventType.TEXT_DELTA, data={"text": text})
+        words = [NewEvent(type=EventType.TEXT_DELTA, data={"text": text})] if text else []
         run, number = self._step.run, self._step.number
         try:
-            if text:
-                await self._log.append(run, number, self._attempt, [event], supersede)
+            if events := [*words, *more]:
+                await self._log.append(run, number, self._attempt, events, supersede)
         except Exception as refusal:  # noqa: BLE001, no words may be lost unnoticed
             self._refusal = refusal
         finally:

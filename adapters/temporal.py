@@ -56,6 +56,7 @@ class TemporalEngine:
     async def start_turn(self, plan: TurnPlan) -> None:
         """Start a turn's workflow, unless it was started before, even long ago."""
         tenant_id = plan.run.tenant_id
+        model = self._settings.model_of(plan.model)
         try:
             await self._client.start_workflow(
                 names.WorkflowType.CHAT_TURN,
@@ -67,10 +68,8 @@ class TemporalEngine:
                 execution_timeout=_EXECUTION_LIMIT,
                 task_timeout=timedelta(seconds=5),
                 priority=names.lane(tenant_id, names.Lane.INTERACTIVE),
-                search_attributes=names.tags(
-                    tenant_id, names.Kind.TURN, plan.thread_id, plan.model
-                ),
-                static_summary=_summary(plan),
+                search_attributes=names.tags(tenant_id, names.Kind.TURN, plan.thread_id, model),
+                static_summary=_summary(plan, model),
                 rpc_timeout=_RPC,
             )
         except WorkflowAlreadyStartedError:
@@ -145,9 +144,9 @@ class TemporalEngine:
         )
 
 
-def _summary(plan: TurnPlan) -> str:
+def _summary(plan: TurnPlan, model: str) -> str:
     """Who asks what; Temporal takes 400 bytes at most."""
-    return f"{plan.user_id:.60} asks {plan.model:.60} in thread {plan.thread_id}"
+    return f"{plan.user_id:.60} asks {model:.60} in thread {plan.thread_id}"
 
 
 def _unavailable(error: RPCError | RuntimeError) -> Unavailable:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from activities.runs import RunKeeper
 from adapters.mcp.http import TaskEndpoint
+from adapters.prompts import prompt_files
 from adapters.readiness import say_ready
 from adapters.temporal import TemporalEngine, connect
 from api import problems
@@ -19,18 +20,35 @@ from api.authentication import Authenticator
 from api.edge import Edge
 from api.launching import Launcher
 from api.rescue import Rescuer
-from api.routes import chat, health, runs, threads, todo
+from api.routes import (
+    alerts,
+    budgets,
+    chat,
+    health,
+    models,
+    prompts,
+    runs,
+    threads,
+    todo,
+    usage,
+)
 from api.state import State
 from api.streaming import Hub
+from db.alerts import Alerts
+from db.budgets import Budgets
+from db.cache import PostgresCache
 from db.calls import Calls
 from db.leases import Leases
 from db.ledger import Ledger
+from db.prompts import PostgresPrompts
+from db.routes import RouteOverrides
 from db.runs import Runs
 from db.session import Database, database_of
 from db.tasks import PostgresTasks
 from db.tenants import Keys
 from db.threads import Threads
 from db.turns import Turns
+from db.usage import UsageReports
 from domain.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     registry = CollectorRegistry()
     app.state.registry = registry
     problems.install(app)
-    for routes in (health, threads, chat, runs, todo):
+    for routes in (health, threads, chat, runs, todo, models, usage, budgets, prompts, alerts):
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", mcp))
     app.add_middleware(Edge, registry=registry)
@@ -92,4 +110,10 @@ async def _state(settings: Settings, database: Database, authenticator: Authenti
         runs=runs,
         calls=Calls(database),
         keeper=keeper,
+        routes=RouteOverrides(database),
+        usage=UsageReports(database),
+        budgets=Budgets(database),
+        alerts=Alerts(database),
+        cache=PostgresCache(database),
+        prompts=PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes),
     )

@@ -13,6 +13,8 @@ from domain.errors import PerdureError, Unavailable
 
 _SILENT = timedelta(seconds=15)
 _AGAIN = timedelta(minutes=1)
+# No attempt at a step lasts longer (`workflows/policy.py`).
+_LONGEST_CALL = timedelta(minutes=11)
 _ROUND_SECONDS = 5.0
 _CLAIMED = 50
 _FIRST_PAUSE_SECONDS = 0.5
@@ -43,6 +45,7 @@ class Launcher:
         while True:
             await asyncio.sleep(_ROUND_SECONDS)
             try:
+                await self._runs.close_lost_calls(_LONGEST_CALL, _CLAIMED)
                 stalled = await self._runs.claim_stalled(_SILENT, _AGAIN, _CLAIMED)
             except PerdureError as error:
                 _log.warning("sweep failed", code=error.code)

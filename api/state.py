@@ -8,12 +8,18 @@ from api.authentication import Authenticator
 from api.launching import Launcher
 from api.rescue import Rescuer
 from api.streaming import Hub
+from db.alerts import Alerts
+from db.budgets import Budgets
+from db.cache import PostgresCache
 from db.calls import Calls
 from db.ledger import Ledger
+from db.prompts import PostgresPrompts
+from db.routes import RouteOverrides
 from db.runs import Runs
 from db.session import Database
 from db.threads import Threads
 from db.turns import Turns
+from db.usage import UsageReports
 from domain.settings import Settings
 
 
@@ -34,3 +40,9 @@ class State:
     runs: Runs
     calls: Calls
     keeper: RunKeeper
+    routes: RouteOverrides
+    usage: UsageReports
+    budgets: Budgets
+    alerts: Alerts
+    cache: PostgresCache
+    prompts: PostgresPrompts

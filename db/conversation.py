@@ -2,16 +2,22 @@
 
 from typing import Any
 
-from db.session import Connection, many
+from db.session import Connection, many, one
 from domain.models import PromptMessage, ToolCall
 
+_SUMMARY = """
+SELECT s.position, s.text FROM summaries s
+JOIN turns me ON me.tenant_id = s.tenant_id AND me.run_id = %(run)s
+WHERE s.tenant_id = %(tenant)s AND s.thread_id = %(thread)s AND s.position < me.position
+ORDER BY s.position DESC LIMIT 1
+"""
 _CONVERSATION = """
 WITH recent AS (
     SELECT m.run_id, m.position, m.step, m.part, m.role, m.text,
         sum(length(m.text) + 64) OVER (ORDER BY m.position DESC, m.step DESC, m.part DESC) AS size
     FROM messages m JOIN turns me ON me.tenant_id = m.tenant_id AND me.run_id = %(run)s
     WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(thread)s AND m.position <= me.position
-      AND m.step IS NOT NULL
+      AND m.step IS NOT NULL AND (m.position > %(summarised)s OR m.pinned)
 )
 SELECT role, text, (
     SELECT jsonb_agg(jsonb_build_array(c.call_id, c.name, c.arguments, c.status, c.result,
@@ -26,11 +32,19 @@ _CUT_OFF = "This call was cut off; nobody knows whether it took effect."
 _SILENT = "(The tool had nothing to say.)"
 
 
-async def load(connection: Connection, values: dict[str, Any]) -> tuple[PromptMessage, ...]:
-    """The end of the conversation up to a run, at most `size` characters of it, and all of the
-    run itself. `values` name the tenant, the thread, the run and the size."""
-    rows = await many(connection, _CONVERSATION, values)
-    return tuple(message for row in rows for message in _prompt(row))
+async def load(
+    connection: Connection, values: dict[str, Any]
+) -> tuple[str | None, tuple[PromptMessage, ...]]:
+    """The latest summary before a run, and what was said since, with whatever is pinned.
+
+    At most `size` characters of it, and all of the run itself. `values` name the tenant, the
+    thread, the run and the size.
+    """
+    summary = await one(connection, _SUMMARY, values)
+    since = {"summarised": summary["position"] if summary else 0}
+    rows = await many(connection, _CONVERSATION, values | since)
+    messages = tuple(message for row in rows for message in _prompt(row))
+    return summary["text"] if summary else None, messages
 
 
 def _prompt(row: dict[str, Any]) -> list[PromptMessage]:

@@ -1,5 +1,6 @@
 """Runs: read and listed, whatever their kind."""
 
+from datetime import timedelta
 from typing import Any
 
 from db import cursors, ledger
@@ -26,6 +27,7 @@ SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
 _CANCEL = "UPDATE runs SET cancelling = true WHERE tenant_id = %(tenant)s AND id = %(run)s"
+_CLOSE_LOST = "SELECT close_lost_model_calls(%(age)s, %(limit)s)"
 _CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
 
 
@@ -71,6 +73,11 @@ class Runs:
         values = {"silent": silent, "again": again, "limit": limit}
         async with self._database.session() as connection:
             return [RunRef.model_validate(row) for row in await many(connection, _CLAIM, values)]
+
+    async def close_lost_calls(self, age: timedelta, limit: int) -> None:
+        """Bill model calls of all tenants that have been open for `age`: their workers are gone."""
+        async with self._database.session() as connection:
+            await connection.execute(_CLOSE_LOST, {"age": age, "limit": limit})
 
 
 def _values(caller: Principal) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from db import conversation, decisions, ledger, turns
+from db import conversation, decisions, ledger, summaries, turns
 from db.leases import Lease
 from db.session import Connection, Database, many, one
 from domain.calls import PlannedCall, Question
@@ -11,6 +11,7 @@ from domain.chat import (
     Attempt,
     CallVerdict,
     FinishedStep,
+    NewSummary,
     Opening,
     StepRef,
     StepVerdict,
@@ -55,8 +56,7 @@ WITH message AS (
     VALUES (%(tenant)s, %(thread)s, %(message)s, %(run)s, %(position)s, %(step)s, 0, 'assistant',
         %(text)s, false, %(verdict)s::jsonb)
 )
-UPDATE runs SET input_tokens = input_tokens + %(input)s, output_tokens = output_tokens + %(output)s,
-    cost_micros = cost_micros + %(cost)s, status = %(status)s, outcome = %(outcome)s,
+UPDATE runs SET model = %(model)s, status = %(status)s, outcome = %(outcome)s,
     finished_at = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE now() END
 WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
@@ -97,12 +97,13 @@ class Steps:
             before = await one(connection, _BEFORE, values) if number > 1 else None
             announced = before is not None and before["announced"]
             await _announce(connection, step, number, values, announced=announced)
-            messages = await conversation.load(connection, values)
+            summary, messages = await conversation.load(connection, values)
         return Opening(
             verdict=None,
             stale_text=before is not None and before["stale"],
             user_id=begun["user_id"],
             messages=messages,
+            summary=summary,
         )
 
     async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict:
@@ -130,17 +131,28 @@ class Steps:
             next_run = await turns.hand_over(connection, run, turn["thread_id"])
             return verdict.model_copy(update={"next_run": next_run})
 
+    async def defer(self, step: StepRef, attempt: int) -> StepVerdict:
+        """End a step that has asked nobody, because its prompt must be summarised first."""
+        async with self._database.transaction(step.run.tenant_id) as connection:
+            event = summaries.finished("context_too_long", step.model, {})
+            await ledger.append(connection, step.run, step.number, attempt, [event])
+        return StepVerdict(model=step.model, input_tokens=0, output_tokens=0, summarise=True)
+
+    async def summarise(self, step: StepRef, attempt: int, summary: NewSummary) -> StepVerdict:
+        """Store a summary as the outcome of a step of its own."""
+        async with self._database.transaction(step.run.tenant_id) as connection:
+            return await summaries.store(connection, step, attempt, summary)
+
 
 def _last_event(step: StepRef, turn: dict[str, Any], finished: FinishedStep) -> NewEvent:
-    usage = finished.completion.usage
-    totals = {
-        "step": step.number,
-        "input_tokens": turn["input_tokens"] + usage.input_tokens,
-        "output_tokens": turn["output_tokens"] + usage.output_tokens,
-        "cost_micros": turn["cost_micros"] + finished.completion.cost_micros,
-    }
-    closing = TurnClosing(run=step.run, outcome=Outcome.ANSWERED)
-    return turns.finished_event(closing, turn | totals, finished.completion.text)
+    outcome = _outcome(finished)
+    closing = TurnClosing(run=step.run, outcome=outcome)
+    text = finished.completion.text
+    return turns.finished_event(closing, turn | {"step": step.number}, text)
+
+
+def _outcome(finished: FinishedStep) -> Outcome:
+    return Outcome.DEGRADED if finished.completion.degraded else Outcome.ANSWERED
 
 
 def _values(step: StepRef, attempt: int) -> dict[str, Any]:
@@ -200,6 +212,8 @@ def _verdict(step: StepRef, finished: FinishedStep, *, closed: bool) -> StepVerd
             for n, planned in enumerate(finished.calls)
         ),
         closed=closed,
+        degraded=completion.degraded,
+        note=completion.note,
     )
 
 
@@ -213,13 +227,17 @@ def _events(finished: FinishedStep) -> list[NewEvent]:
     events = []
     if finished.rest:
         events.append(NewEvent(type=EventType.TEXT_DELTA, data={"text": finished.rest}))
-    data = {
+    data: dict[str, Any] = {
         "finish_reason": completion.finish_reason,
         "model": completion.model,
         "usage": completion.usage.model_dump(),
         "cost_micros": completion.cost_micros,
         "tool_calls": [planned.call.model_dump() for planned in finished.calls],
     }
+    if completion.cached is not None:
+        data["cached"] = completion.cached
+    if completion.degraded:
+        data["degraded"] = True
     return [*events, NewEvent(type=EventType.STEP_FINISHED, data=data)]
 
 
@@ -237,11 +255,9 @@ async def _store(
         "message": turns.step_message_id(turn["message_id"], values["step"]),
         "text": completion.text,
         "verdict": verdict.model_dump_json(),
-        "input": completion.usage.input_tokens,
-        "output": completion.usage.output_tokens,
-        "cost": completion.cost_micros,
+        "model": completion.model,
         "status": "finished" if verdict.closed else "waiting" if asks else "running",
-        "outcome": Outcome.ANSWERED if verdict.closed else None,
+        "outcome": _outcome(finished) if verdict.closed else None,
     }
     await connection.execute(_STORE, values | more)
     if finished.calls:

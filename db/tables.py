@@ -17,14 +17,16 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
-    text,
+)
+from sqlalchemy import (
+    text as sql,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 
 def _time(nullable: bool = False) -> Any:
-    default = None if nullable else text("now()")
+    default = None if nullable else sql("now()")
     return Column(DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
@@ -40,7 +42,8 @@ class _Row(SQLModel):
     tenant_id: str = Field(primary_key=True, sa_type=Text)
 
 
-def _belongs_to(table: str, *columns: str) -> ForeignKeyConstraint:
+def belongs_to(table: str, *columns: str) -> ForeignKeyConstraint:
+    """The foreign key to a row of the same tenant; it goes when that row goes."""
     target = [f"{table}.tenant_id", f"{table}.id"]
     return ForeignKeyConstraint(["tenant_id", *columns], target, ondelete="CASCADE")
 
@@ -81,7 +84,7 @@ class RunRow(_Row, table=True):
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_by_time", "tenant_id", "created_at", "id"),
-        Index("runs_open", "tenant_id", "id", postgresql_where=text("finished_at IS NULL")),
+        Index("runs_open", "tenant_id", "id", postgresql_where=sql("finished_at IS NULL")),
     )
     id: str = Field(primary_key=True, sa_type=Text)
     kind: str = Field(sa_column=_text())
@@ -96,7 +99,7 @@ class RunRow(_Row, table=True):
     attempt: int
     worker: int | None = Field(sa_column=Column(BigInteger, nullable=True))
     activity_id: str | None = Field(sa_column=_text(nullable=True))
-    cancelling: bool = Field(sa_column_kwargs={"server_default": text("false")})
+    cancelling: bool = Field(sa_column_kwargs={"server_default": sql("false")})
     last_seq: int
     input_tokens: int
     output_tokens: int
@@ -109,7 +112,7 @@ class RunRow(_Row, table=True):
 
 class RunEventRow(_Row, table=True):
     __tablename__ = "run_events"
-    __table_args__ = (_belongs_to("runs", "run_id"),)
+    __table_args__ = (belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
     seq: int = Field(primary_key=True)
     step: int
@@ -122,8 +125,8 @@ class RunEventRow(_Row, table=True):
 class TurnRow(_Row, table=True):
     __tablename__ = "turns"
     __table_args__ = (
-        _belongs_to("runs", "run_id"),
-        _belongs_to("threads", "thread_id"),
+        belongs_to("runs", "run_id"),
+        belongs_to("threads", "thread_id"),
         UniqueConstraint("tenant_id", "thread_id", "position"),
     )
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -136,7 +139,7 @@ class TurnRow(_Row, table=True):
 class MessageRow(_Row, table=True):
     __tablename__ = "messages"
     __table_args__ = (
-        _belongs_to("threads", "thread_id"),
+        belongs_to("threads", "thread_id"),
         Index("messages_in_order", "tenant_id", "thread_id", "position", "step", "part"),
     )
     thread_id: str = Field(primary_key=True, sa_type=Text)
@@ -148,13 +151,14 @@ class MessageRow(_Row, table=True):
     role: str = Field(sa_column=_text())
     text: str = Field(sa_column=_text())
     partial: bool
+    pinned: bool = Field(sa_column_kwargs={"server_default": sql("false")})
     verdict: dict[str, Any] | None = Field(sa_column=Column(JSONB, nullable=True))
     created_at: datetime = Field(sa_column=_time())
 
 
 class ToolCallRow(_Row, table=True):
     __tablename__ = "tool_calls"
-    __table_args__ = (_belongs_to("runs", "run_id"),)
+    __table_args__ = (belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
     step: int = Field(primary_key=True)
     n: int = Field(primary_key=True)
@@ -173,7 +177,7 @@ class ToolCallRow(_Row, table=True):
 
 class DecisionRow(_Row, table=True):
     __tablename__ = "decisions"
-    __table_args__ = (_belongs_to("runs", "run_id"),)
+    __table_args__ = (belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
     id: str = Field(primary_key=True, sa_type=Text)
     step: int

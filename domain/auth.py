@@ -26,6 +26,16 @@ class Scope(StrEnum):
     RUNS_WRITE = "runs:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
+    MODELS_READ = "models:read"
+    MODELS_ADMIN = "models:admin"
+    USAGE_READ = "usage:read"
+    USAGE_ADMIN = "usage:admin"
+    BUDGETS_READ = "budgets:read"
+    BUDGETS_ADMIN = "budgets:admin"
+    PROMPTS_READ = "prompts:read"
+    PROMPTS_WRITE = "prompts:write"
+    PROMPTS_ADMIN = "prompts:admin"
+    ALERTS_READ = "alerts:read"
     KEYS_ADMIN = "keys:admin"
 
 
@@ -37,6 +47,16 @@ _FIRST_ROLE = {
     Scope.RUNS_WRITE: Role.VIEWER,
     Scope.TASKS_WRITE: Role.VIEWER,
     Scope.THREADS_ADMIN: Role.MANAGER,
+    Scope.USAGE_READ: Role.VIEWER,
+    Scope.MODELS_READ: Role.ANALYST,
+    Scope.PROMPTS_READ: Role.ANALYST,
+    Scope.PROMPTS_WRITE: Role.DEVELOPER,
+    Scope.BUDGETS_READ: Role.ANALYST,
+    Scope.USAGE_ADMIN: Role.MANAGER,
+    Scope.PROMPTS_ADMIN: Role.MANAGER,
+    Scope.BUDGETS_ADMIN: Role.MANAGER,
+    Scope.ALERTS_READ: Role.MANAGER,
+    Scope.MODELS_ADMIN: Role.ADMIN,
     Scope.KEYS_ADMIN: Role.ADMIN,
 }
 

@@ -45,6 +45,7 @@ class Message(Contract):
     role: Literal["user", "assistant"]
     text: str
     partial: bool
+    pinned: bool = False
     tool_calls: list[ToolCallView]
     created_at: datetime
 
@@ -71,12 +72,14 @@ class TurnResult(Contract):
 
 
 class StepRef(Contract):
-    """One step of a turn, counted from 1: one question to the model."""
+    """One step of a turn, counted from 1: one question to the model. `may_summarise`: a prompt
+    that is too long is answered with the wish for a summary, not with an error."""
 
     run: RunRef
     number: int
     model: str
     may_use_tools: bool = True
+    may_summarise: bool = False
 
 
 class CallVerdict(Contract):
@@ -91,7 +94,8 @@ class StepVerdict(Contract):
     """What a step came to: a few numbers, never the words.
 
     `closed`: the answer was final, and the turn was closed in the same transaction; otherwise
-    there are calls to make, or a steered message waits for the next step.
+    there are calls to make, or a steered message waits for the next step. `summarise`: the prompt
+    is too long, and nobody was asked. `note`: why this model answered.
     """
 
     model: str
@@ -100,6 +104,9 @@ class StepVerdict(Contract):
     calls: tuple[CallVerdict, ...] = ()
     closed: bool = False
     next_run: str | None = None
+    degraded: bool = False
+    summarise: bool = False
+    note: str | None = None
 
 
 class Attempt(Contract):
@@ -134,6 +141,7 @@ class Opening(Contract):
     stale_text: bool
     user_id: str
     messages: tuple[PromptMessage, ...]
+    summary: str | None = None
 
 
 class FinishedStep(Contract):
@@ -145,6 +153,16 @@ class FinishedStep(Contract):
     rest: str
     supersede: bool
     decision_limit: timedelta
+
+
+class NewSummary(Contract):
+    """A summary of all that a thread had before this step's turn. Sizes in tokens."""
+
+    text: str
+    prompt_version: str
+    tokens_before: int
+    tokens_after: int
+    completion: Completion
 
 
 class NewMessage(Contract):

@@ -88,8 +88,10 @@ class Unavailable(PerdureError):
 
 class ModelFailed(PerdureError):
     """A model call did not give a usable answer. Codes: `model_rate_limited`, `model_unavailable`,
-    `model_timeout`, `model_truncated`, `model_garbled` (retryable); `model_credentials`,
-    `model_rejected`, `context_too_long` (not)."""
+    `model_timeout`, `model_truncated`, `model_garbled`, `model_busy` (every deployment is down or
+    its quota is spent), `budget_reserved` (open calls may spend the rest) (retryable);
+    `model_credentials`, `model_rejected`, `context_too_long`, `budget_exceeded`,
+    `answer_invalid` (not)."""
 
     code = "model_unavailable"
     status = 502

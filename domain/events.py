@@ -17,6 +17,11 @@ class EventType(StrEnum):
         "step.superseded"  #: {attempt} forget this step's text, a retry writes it anew
     )
     STEP_FINISHED = "step.finished"  #: {finish_reason, model, usage, cost_micros, tool_calls}
+    MODEL_SWITCHED = "model.switched"  #: {from, to, code} another deployment is asked
+    MODEL_CACHED = "model.cached"  #: {source_call, kind} the answer was given before
+    MODEL_DEGRADED = "model.degraded"  #: {code} all deployments are down: a stand-in follows
+    BUDGET_WARNED = "budget.warned"  #: {budget_id, spent_micros, soft_micros, downgrade_to}
+    CONTEXT_SUMMARISED = "context.summarised"  #: {position, tokens_before, tokens_after}
     TEXT_DELTA = "text.delta"  #: {text}
     TEXT_SUPERSEDED = "text.superseded"  #: {} was a delta of an attempt that lost; its seq remains
     TOOL_STARTED = "tool.started"  #: {call_id, name}

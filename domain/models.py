@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from domain.base import Contract
+from domain.events import EventType
 
 
 class ToolCall(Contract):
@@ -31,25 +32,44 @@ class ToolSpec(Contract):
 
 
 class ModelRequest(Contract):
-    """One question to a model. `model` is a LiteLLM name such as `openai/gpt-4o-mini`."""
+    """One question to a model. `model` is the name of a route, or a LiteLLM name such as
+    `openai/gpt-4o-mini`. `personal`: the messages hold what is one user's own, so that the answer
+    is nobody else's. `prompt` and `prompt_version` say which prompt file was used."""
 
     model: str
     messages: tuple[PromptMessage, ...]
     tools: tuple[ToolSpec, ...] = ()
     response_schema: dict[str, Any] | None = None
     user_id: str | None = None
+    temperature: float | None = None
+    max_output: int | None = None
+    personal: bool = True
+    prompt: str | None = None
+    prompt_version: str | None = None
 
 
 class Usage(Contract):
-    """Tokens of one call, or the sum of several."""
+    """Tokens of a run."""
 
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
+
+class CallUsage(Usage):
+    """Tokens of one call, or of several. `cached_tokens` are part of the input, and
+    `reasoning_tokens` of the output; `estimated`: a provider did not tell."""
+
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: "CallUsage") -> "CallUsage":
+        return CallUsage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
         )
 
 
@@ -59,15 +79,30 @@ class TextPart(Contract):
     text: str
 
 
+class ModelNotice(Contract):
+    """Something that a run's readers should know about a call, such as a switch of deployments."""
+
+    type: EventType
+    data: dict[str, Any]
+
+
 class Completion(Contract):
-    """The end of a stream: the whole answer, only ever made from a stream that truly ended."""
+    """The end of a stream: the whole answer, only ever made from a stream that truly ended.
+
+    `cached` names the call whose answer this is; `degraded`: every deployment was down, and this
+    is an old answer or the route's fallback. `note` says in a few words why this model answered.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: Literal["stop", "tool_calls", "length", "content_filter"]
     model: str
-    usage: Usage
+    usage: CallUsage
     cost_micros: int
+    call_id: str | None = None
+    cached: str | None = None
+    degraded: bool = False
+    note: str | None = None
 
 
-ModelPart = TextPart | Completion
+ModelPart = TextPart | ModelNotice | Completion

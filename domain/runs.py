@@ -22,6 +22,8 @@ class Outcome(StrEnum):
     """How a run ended; every ending is a result, never an exception."""
 
     ANSWERED = "answered"
+    DEGRADED = "degraded"
+    BUDGET_EXCEEDED = "budget_exceeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"

@@ -10,23 +10,20 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 
 from domain.base import Contract
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
+from domain.routes import CHAT, EMBED, STANDARD_ROUTES, Deployment, Route, check_route
 from domain.tools import ToolServer
 
 OFFLINE_MODEL = "offline/assistant"
+OFFLINE_EMBEDDING = "offline/lexical"
 _PREFIX = "PERDURE_"
-_JSON_FIELDS = {"tool_servers"}
+_JSON_FIELDS = {"tool_servers", "deployments", "routes"}
 _LIST_FIELDS = {"ask_first", "allowed_hosts"}
 _MODEL_BY_KEY = (
     ("OPENAI_API_KEY", "openai/gpt-4o-mini"),
     ("ANTHROPIC_API_KEY", "anthropic/claude-haiku-4-5"),
     ("OPENROUTER_API_KEY", "openrouter/openai/gpt-4o-mini"),
     ("OLLAMA_API_BASE", "ollama_chat/llama3.2"),
-)
-_SYSTEM_PROMPT = (
-    "You are a helpful assistant. You keep the user's to-do list with the task tools and never "
-    "claim that a task changed unless a tool said so. When a request is unclear, say what you "
-    "can do."
 )
 
 
@@ -47,7 +44,15 @@ class Settings(Contract):
     model_window: int | None = Field(default=None, ge=512)
     model_first_token_seconds: float = Field(default=60, gt=0)
     model_silence_seconds: float = Field(default=30, gt=0)
-    system_prompt: str = _SYSTEM_PROMPT
+    deployments: dict[str, Deployment] = {}
+    routes: dict[str, Route] = {}
+    tenant_requests_per_minute: int | None = Field(default=None, ge=1)
+    tenant_tokens_per_minute: int | None = Field(default=None, ge=1)
+    breaker_minimum: int = Field(default=8, ge=1)
+    breaker_error_rate: float = Field(default=0.5, gt=0, le=1)
+    breaker_seconds: float = Field(default=60, gt=0)
+    system_prompt: str | None = None
+    four_eyes: bool = True
     max_steps: int = Field(default=20, ge=1, le=200)
     turn_seconds: float = Field(default=600, gt=0)
     decision_seconds: float = Field(default=86_400, gt=0)
@@ -83,11 +88,24 @@ class Settings(Contract):
         }
         if "DATABASE_URL" in environ:
             values["database_url"] = environ["DATABASE_URL"]
+        named = "model" in values
         values.setdefault("model", _default_model(environ))
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             raise Invalid(_readable(error), code="settings_invalid") from None
+        return settings.model_copy(update=_models(settings, environ, named=named))
+
+    def route(self, name: str) -> Route:
+        """The route of this name; raises NotFound (`route_unknown`)."""
+        if name not in self.routes:
+            raise NotFound(f"There is no route {name!r}.", code="route_unknown")
+        return self.routes[name]
+
+    def model_of(self, name: str) -> str:
+        """The model that a route asks first, by LiteLLM's name; a model's own name is a route."""
+        first = self.routes[name].deployments[0] if name in self.routes else name
+        return self.deployments[first].model if first in self.deployments else first
 
 
 def _from_file(path: str | None) -> dict[str, Any]:
@@ -111,6 +129,50 @@ def _parse(field: str, text: str) -> Any:
     except ValueError:
         name = f"{_PREFIX}{field.upper()}"
         raise Invalid(f"{name} is not valid JSON.", code="settings_invalid") from None
+
+
+_DEFAULT = "default"
+
+
+def _models(settings: Settings, environ: Mapping[str, str], *, named: bool) -> dict[str, Any]:
+    """Deployments with their keys, and every standard route. `PERDURE_MODEL` names the model of
+    the `chat` route; a route that nobody set is the `chat` route."""
+    deployments = {
+        _DEFAULT: Deployment(model=settings.model, window=settings.model_window),
+        "lexical": Deployment(model=OFFLINE_EMBEDDING),
+    }
+    deployments |= settings.deployments
+    deployments = {
+        name: _with_key(name, deployment, environ) for name, deployment in deployments.items()
+    }
+    chat = settings.routes.get(CHAT)
+    if chat is None or named:
+        chat = (chat or Route(deployments=(_DEFAULT,))).model_copy(
+            update={"deployments": (_DEFAULT,), "weights": ()}
+        )
+    routes = dict.fromkeys(STANDARD_ROUTES, chat) | {EMBED: Route(deployments=("lexical",))}
+    routes |= settings.routes | {CHAT: chat}
+    for name, route in routes.items():
+        _check_route(name, route, deployments)
+    return {"deployments": deployments, "routes": routes}
+
+
+def _with_key(name: str, deployment: Deployment, environ: Mapping[str, str]) -> Deployment:
+    if deployment.key_env is None:
+        return deployment
+    if not environ.get(deployment.key_env):
+        raise Invalid(
+            f"deployments.{name}.key_env: the variable {deployment.key_env} is not set.",
+            code="settings_invalid",
+        )
+    return deployment.model_copy(update={"key": SecretStr(environ[deployment.key_env])})
+
+
+def _check_route(name: str, route: Route, deployments: Mapping[str, Deployment]) -> None:
+    try:
+        check_route(name, route, deployments)
+    except Invalid as error:
+        raise Invalid(f"routes.{error.detail}", code="settings_invalid") from None
 
 
 def _default_model(environ: Mapping[str, str]) -> str:

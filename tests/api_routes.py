@@ -21,6 +21,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/threads/{thread_id}/messages": {"text": "hello"},
     "POST /api/v1/runs/{run_id}/decisions/{decision_id}": {"verdict": "deny", "digest": "x"},
     "POST /api/{user_id}/chat": {"message": "hello"},
+    "PUT /api/v1/models/routes/{name}": {"deployments": ["default"]},
+    "PUT /api/v1/budgets/{budget_id}": {"scope": "tenant", "hard_micros": 1_000_000},
+    "POST /api/v1/prompts/{name}/versions": {"text": "You are kind."},
 }
 
 
@@ -45,6 +48,7 @@ class Endpoint:
     def url(self, **ids: str) -> str:
         """Its path with these ids."""
         known = {"thread_id": "th-0", "run_id": "turn.th-0.0", "decision_id": "1-0"}
+        known |= {"budget_id": "none", "name": "none", "version": "1"}
         return self.path.format(**{"user_id": "ann", **known, **ids})
 
 

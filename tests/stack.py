@@ -60,6 +60,7 @@ class Stack:
             "PERDURE_DATA_DIR": str(self.data_dir),
             "PERDURE_MODEL": "openai/scripted",
             "OPENAI_API_KEY": "sk-test",
+            "PERDURE_BREAKER_MINIMUM": "1000",
             "OPENAI_API_BASE": f"{self.provider_url}/v1",
             "TEMPORAL_ADDRESS": self.ready.get("temporal", ""),
             **self.environ,

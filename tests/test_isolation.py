@@ -14,14 +14,14 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
-from db import tables
+from db import model_tables, tables
 from db.migrate import APP_ROLE
 from db.session import Database, database_of
 from tests.database import as_application, as_owner, seal_of, settings_of, url_of
 from tests.stack import Stack
 
-# What is not a tenant's: the version of the tables, and the key that seals tenants' names.
-NOBODYS = {"alembic_version", "tenant_seal"}
+# What is not a tenant's: the version of the tables, the key of the seals, the fleet's meters.
+NOBODYS = {"alembic_version", "tenant_seal", "deployment_health", "rate_meters"}
 TENANT, STRANGER = "victim", "attacker"
 
 
@@ -111,7 +111,7 @@ class TestCatalogue:
             assert owner.execute(query, [APP_ROLE]).fetchall() == [(False, 0, 0, 0)]
 
     def test_the_migrated_database_is_the_one_that_the_tables_describe(self, stack: Stack) -> None:
-        assert tables.TenantRow.__tablename__ == "tenants"
+        assert tables.TenantRow.metadata is model_tables.ModelCallRow.metadata
         url = url_of(stack, owner=True)
         engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
         options = {

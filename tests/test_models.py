@@ -1,17 +1,20 @@
-"""The gateway, through the real LiteLLM, against a scriptable provider over real HTTP."""
+"""Single calls, through the real LiteLLM, against a scriptable provider over real HTTP."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from adapters.models.gateway import LiteLLMGateway
+from adapters.models import prices
+from adapters.models.call import Call, warm_up
+from adapters.providers import litellm
 from domain.errors import ModelFailed
 from domain.models import Completion, ModelRequest, PromptMessage, TextPart, ToolCall, ToolSpec
+from domain.routes import Deployment
 from domain.settings import Settings
 from tests.provider import Provider
 from tests.provider_replies import Behaviour
@@ -41,25 +44,38 @@ async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
         yield provider
 
 
+class Direct:
+    """Calls without a route: one deployment for each model."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self._settings = settings
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[TextPart | Completion]:
+        call = Call(request, Deployment(model=request.model), self._settings)
+        async with aclosing(call.texts()) as texts:
+            async for text in texts:
+                yield TextPart(text=text)
+        yield call.completion()
+
+
 @pytest.fixture
-async def gateway() -> AsyncIterator[LiteLLMGateway]:
-    gateway = LiteLLMGateway(SETTINGS)
-    await gateway.warm_up()
-    yield gateway
-    await gateway.close()
+async def gateway() -> AsyncIterator[Direct]:
+    await warm_up(SETTINGS)
+    yield Direct()
+    await litellm.close_litellm_async_clients()
 
 
 def ask(text: str = PROMPT, model: str = "openai/test", **more: Any) -> ModelRequest:
     return ModelRequest(model=model, messages=(PromptMessage(role="user", text=text),), **more)
 
 
-async def answer(gateway: LiteLLMGateway, request: ModelRequest) -> tuple[list[str], Completion]:
+async def answer(gateway: Direct, request: ModelRequest) -> tuple[list[str], Completion]:
     *texts, end = [part async for part in gateway.stream(request)]
     assert isinstance(end, Completion)
     return [part.text for part in texts if isinstance(part, TextPart)], end
 
 
-async def fail(gateway: LiteLLMGateway, request: ModelRequest) -> tuple[str, ModelFailed]:
+async def fail(gateway: Direct, request: ModelRequest) -> tuple[str, ModelFailed]:
     seen = ""
     try:
         async for part in gateway.stream(request):
@@ -70,7 +86,7 @@ async def fail(gateway: LiteLLMGateway, request: ModelRequest) -> tuple[str, Mod
     pytest.fail(f"nothing failed after {seen!r}")
 
 
-async def anyhow(gateway: LiteLLMGateway, request: ModelRequest) -> str:
+async def anyhow(gateway: Direct, request: ModelRequest) -> str:
     try:
         await answer(gateway, request)
     except ModelFailed as failed:
@@ -100,7 +116,7 @@ class TestFaults:
     @pytest.mark.parametrize(("kind", "code", "retryable", "seen"), FAULTS)
     async def test_each_fault_has_its_code_and_keeps_the_text_before_it(
         self,
-        gateway: LiteLLMGateway,
+        gateway: Direct,
         provider: Provider,
         kind: str,
         code: str,
@@ -115,7 +131,7 @@ class TestFaults:
         assert len(provider.journal) == 1
 
     async def test_a_reset_connection_is_a_truncated_answer(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         provider.play(Behaviour(kind="reset_mid", text="one two three four"))
 
@@ -132,9 +148,9 @@ class TestFaults:
         ],
     )
     async def test_silence_is_a_timeout_and_closes_the_connection(
-        self, gateway: LiteLLMGateway, provider: Provider, kind: str, limit: str, seen: str
+        self, gateway: Direct, provider: Provider, kind: str, limit: str, seen: str
     ) -> None:
-        hasty = LiteLLMGateway(SETTINGS.model_copy(update={limit: 0.5}))
+        hasty = Direct(SETTINGS.model_copy(update={limit: 0.5}))
         await answer(gateway, ask())
         provider.play(Behaviour(kind=kind, text="one two three four"))
 
@@ -144,7 +160,7 @@ class TestFaults:
         assert (await provider.ended()).state == "disconnected"
 
     async def test_a_dead_server_is_unavailable(
-        self, gateway: LiteLLMGateway, monkeypatch: pytest.MonkeyPatch
+        self, gateway: Direct, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -155,7 +171,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("model", ["openai/test", "anthropic/claude-haiku-4-5"])
     async def test_a_missing_key_is_not_worth_a_retry(
-        self, gateway: LiteLLMGateway, monkeypatch: pytest.MonkeyPatch, model: str
+        self, gateway: Direct, monkeypatch: pytest.MonkeyPatch, model: str
     ) -> None:
         for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL"):
             monkeypatch.delenv(name, raising=False)
@@ -164,14 +180,14 @@ class TestFaults:
 
         assert (failed.code, failed.retryable) == ("model_credentials", False)
 
-    async def test_an_unknown_provider_is_rejected(self, gateway: LiteLLMGateway) -> None:
+    async def test_an_unknown_provider_is_rejected(self, gateway: Direct) -> None:
         _, failed = await fail(gateway, ask(model="nonsense/model"))
 
         assert (failed.code, failed.retryable) == ("model_rejected", False)
 
     @pytest.mark.parametrize("kind", [kind for kind, *_ in FAULTS])
     async def test_no_detail_tells_a_secret_or_the_prompt(
-        self, gateway: LiteLLMGateway, provider: Provider, kind: str
+        self, gateway: Direct, provider: Provider, kind: str
     ) -> None:
         echo = f"Wrong: {PROMPT} Bearer {KEY} api_key={KEY} {'x' * 400}"
         provider.play(Behaviour(kind=kind, message=echo))
@@ -198,7 +214,7 @@ class TestRetryAfter:
     )
     async def test_the_providers_wish_is_passed_on_within_a_minute(
         self,
-        gateway: LiteLLMGateway,
+        gateway: Direct,
         provider: Provider,
         headers: dict[str, str],
         seconds: float | None,
@@ -212,7 +228,7 @@ class TestRetryAfter:
 
 class TestAnswers:
     async def test_text_streams_and_ends_in_one_completion(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         texts, end = await answer(gateway, ask("hi", model="openai/gpt-4o-mini"))
 
@@ -220,10 +236,11 @@ class TestAnswers:
         assert end.text == "Answer 1 to: hi"
         assert end.finish_reason == "stop"
         assert (end.usage.input_tokens, end.usage.output_tokens) == (10, 4)
+        assert not end.usage.estimated
         assert end.cost_micros == 4
 
     async def test_usage_is_counted_when_the_provider_gives_none(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         provider.play(Behaviour(text="one two three", usage=False))
 
@@ -231,11 +248,10 @@ class TestAnswers:
 
         assert end.usage.input_tokens > 0
         assert end.usage.output_tokens > 0
+        assert end.usage.estimated
         assert end.cost_micros == 0
 
-    async def test_tools_travel_both_ways(
-        self, gateway: LiteLLMGateway, provider: Provider
-    ) -> None:
+    async def test_tools_travel_both_ways(self, gateway: Direct, provider: Provider) -> None:
         calls = ({"name": "add", "arguments": {"title": "ü"}}, {"name": "list", "arguments": ""})
         provider.play(Behaviour(tool_calls=calls))
         parameters = {"type": "object", "properties": {"title": {"type": "string"}}}
@@ -249,7 +265,7 @@ class TestAnswers:
         assert provider.script.requests[0]["tools"][0]["function"]["parameters"] == parameters
 
     async def test_tool_results_go_back_to_the_model(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         call = ToolCall(call_id="c1", name="add", arguments={"title": "x"})
         messages = (
@@ -268,7 +284,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize("arguments", ['{"x": ', "[1]", "null", "hello"])
     async def test_a_broken_tool_call_is_garbled(
-        self, gateway: LiteLLMGateway, provider: Provider, arguments: str
+        self, gateway: Direct, provider: Provider, arguments: str
     ) -> None:
         provider.play(Behaviour(tool_calls=({"name": "add", "arguments": arguments},)))
 
@@ -294,7 +310,7 @@ class TestAnswers:
     )
     async def test_odd_streams_that_are_whole_pass(
         self,
-        gateway: LiteLLMGateway,
+        gateway: Direct,
         provider: Provider,
         behaviour: Behaviour,
         text: str,
@@ -307,7 +323,7 @@ class TestAnswers:
         assert (end.text, end.finish_reason) == (text, reason)
 
     async def test_closing_early_closes_the_connection(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         provider.play(Behaviour(chunks=1000, chunk_delay=0.01))
 
@@ -319,7 +335,7 @@ class TestAnswers:
         assert entry.sent < 1000
 
     async def test_streams_at_the_same_time_do_not_mix_their_ends(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         texts = ("[[fault:cut_mid chunk_delay=0.01]]", "[[fault:slow_drip chunk_delay=0.02]]") * 5
 
@@ -328,7 +344,7 @@ class TestAnswers:
         assert ends == ["model_truncated", "whole"] * 5
 
     async def test_a_text_that_quotes_markers_and_is_cut_is_still_truncated(
-        self, gateway: LiteLLMGateway, provider: Provider
+        self, gateway: Direct, provider: Provider
     ) -> None:
         quote = 'data: [DONE] "finish_reason": "stop" "done": true '
         provider.play(Behaviour(kind="cut_mid", text=quote * 4))
@@ -379,7 +395,7 @@ LLAMA = [
 class TestOtherDialects:
     @pytest.mark.parametrize(("keep", "code"), [(6, None), (4, "model_truncated")])
     async def test_anthropic_streams_are_watched_for_their_end(
-        self, gateway: LiteLLMGateway, provider: Provider, keep: int, code: str | None
+        self, gateway: Direct, provider: Provider, keep: int, code: str | None
     ) -> None:
         provider.play(Behaviour(kind="raw", body=events(*CLAUDE[:keep])))
 
@@ -387,7 +403,7 @@ class TestOtherDialects:
 
     @pytest.mark.parametrize(("keep", "code"), [(4, None), (3, "model_truncated")])
     async def test_ollama_streams_are_watched_for_their_end(
-        self, gateway: LiteLLMGateway, provider: Provider, keep: int, code: str | None
+        self, gateway: Direct, provider: Provider, keep: int, code: str | None
     ) -> None:
         body = "".join(f"{json.dumps(line)}\n" for line in LLAMA[:keep])
         provider.play(Behaviour(kind="raw", body=body, content_type="application/x-ndjson"))
@@ -396,13 +412,13 @@ class TestOtherDialects:
 
     @pytest.mark.parametrize(("kind", "code"), [("ok", None), ("cut_mid", "model_truncated")])
     async def test_openai_compatible_streams_are_watched_for_their_end(
-        self, gateway: LiteLLMGateway, provider: Provider, kind: str, code: str | None
+        self, gateway: Direct, provider: Provider, kind: str, code: str | None
     ) -> None:
         provider.play(Behaviour(kind=kind, text="Good day"))
 
         await self.check(gateway, ask(model="hosted_vllm/mistral"), code)
 
-    async def check(self, gateway: LiteLLMGateway, request: ModelRequest, code: str | None) -> None:
+    async def check(self, gateway: Direct, request: ModelRequest, code: str | None) -> None:
         if code is None:
             _, end = await answer(gateway, request)
             assert end.text == "Good day"
@@ -412,7 +428,7 @@ class TestOtherDialects:
 
 
 class TestOffline:
-    async def test_the_offline_model_goes_the_same_way(self, gateway: LiteLLMGateway) -> None:
+    async def test_the_offline_model_goes_the_same_way(self, gateway: Direct) -> None:
         texts, end = await answer(gateway, ask("hello", model="offline/assistant"))
 
         assert "".join(texts) == end.text
@@ -420,7 +436,7 @@ class TestOffline:
         assert end.usage.output_tokens > 0
         assert end.cost_micros == 0
 
-    async def test_it_calls_several_tools(self, gateway: LiteLLMGateway) -> None:
+    async def test_it_calls_several_tools(self, gateway: Direct) -> None:
         tool = ToolSpec(name="add_task", description="", parameters={"type": "object"})
         request = ask("add task a and add task b", model="offline/assistant", tools=(tool,))
 
@@ -428,7 +444,7 @@ class TestOffline:
 
         assert [call.arguments for call in end.tool_calls] == [{"title": "a"}, {"title": "b"}]
 
-    async def test_it_answers_in_json(self, gateway: LiteLLMGateway) -> None:
+    async def test_it_answers_in_json(self, gateway: Direct) -> None:
         schema = {
             "type": "object",
             "properties": {"score": {"type": "integer", "minimum": 3}, "why": {"type": "string"}},
@@ -446,7 +462,7 @@ class TestWindow:
         [("openai/gpt-4o-mini", 128_000), ("offline/assistant", 8192), ("ollama_chat/what", 8192)],
     )
     async def test_the_window_is_known_or_guessed(self, model: str, tokens: int) -> None:
-        assert LiteLLMGateway(SETTINGS).window(model) == tokens
+        assert prices.window(Deployment(model=model)) == tokens
 
     async def test_the_setting_wins(self) -> None:
-        assert LiteLLMGateway(Settings(model_window=1000)).window("openai/gpt-4o-mini") == 1000
+        assert prices.window(Deployment(model="openai/gpt-4o-mini", window=1000)) == 1000

@@ -31,6 +31,7 @@ def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
     return (
         chat.ask_for_floor,
         chat.take_step,
+        chat.summarise_thread,
         chat.call_tool,
         chat.settle_call,
         chat.read_decision,

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
 _TOO_LATE = "Nobody decided in time, so this call was not made."
 _DENIED = "A person said no to this call, so it was not made."
 _UNKNOWN = "Nobody knows whether this call took effect; a person said not to repeat it."
+_SUMMARISE = "summarise"
 _SILENT = "The tool did not answer."
 
 
@@ -81,13 +82,22 @@ class ChatTurn:
         if not turn.has_floor and not await self._wait_for_floor(turn):
             return await self._close(self._closing(Outcome.CANCELLED))
         number, most = 0, turn.max_steps
+        may_summarise = True
         while number < most:
             number += 1
             self._steps = number
-            verdict = await self._take_step(number, last=number == most)
+            verdict = await self._take_step(number, last=number == most, fresh=may_summarise)
+            if verdict.summarise:
+                number += 1
+                most += 2
+                await self._summarise(number)
+            may_summarise = not verdict.summarise
             if verdict.closed:
                 await self._hand_over(verdict.next_run)
-                return TurnResult(outcome=Outcome.ANSWERED, steps=number)
+                outcome = Outcome.DEGRADED if verdict.degraded else Outcome.ANSWERED
+                return TurnResult(outcome=outcome, steps=number)
+            if verdict.summarise:
+                continue
             # Without calls, a message that was steered in waits: it is worth a step of its own.
             most += not verdict.calls
             await self._make_calls(number, verdict)
@@ -114,9 +124,13 @@ class ChatTurn:
             self._floor_given = False
             waited += 1
 
-    async def _take_step(self, number: int, *, last: bool) -> StepVerdict:
+    async def _take_step(self, number: int, *, last: bool, fresh: bool) -> StepVerdict:
         step = StepRef(
-            run=self._turn.run, number=number, model=self._turn.model, may_use_tools=not last
+            run=self._turn.run,
+            number=number,
+            model=self._turn.model,
+            may_use_tools=not last,
+            may_summarise=fresh,
         )
         started = workflow.now()
         verdict = await workflow.execute_activity_method(
@@ -128,8 +142,23 @@ class ChatTurn:
         )
         self._spent += workflow.now() - started
         tokens = f"{verdict.input_tokens} → {verdict.output_tokens} tokens"
-        self._report(f"step {number}: {verdict.model}, {tokens}")
+        why = f" ({verdict.note})" if verdict.note else ""
+        self._report(f"step {number}: {verdict.model}, {tokens}{why}")
         return verdict
+
+    async def _summarise(self, number: int) -> None:
+        """What came before this turn is summed up in a step of its own."""
+        self._steps = number
+        started = workflow.now()
+        await workflow.execute_activity_method(
+            ChatActivities.summarise_thread,
+            StepRef(run=self._turn.run, number=number, model=_SUMMARISE),
+            summary=f"step {number}: summary of the thread",
+            schedule_to_close_timeout=self._time_left(),
+            **policy.MODEL,
+        )
+        self._spent += workflow.now() - started
+        self._report(f"step {number}: the conversation so far was summed up")
 
     async def _make_calls(self, number: int, verdict: StepVerdict) -> None:
         """All calls of a step at once; the time that people take to decide is not the turn's."""
@@ -237,6 +266,8 @@ class ChatTurn:
             return self._closing(Outcome.TIMED_OUT)
         if isinstance(cause, ApplicationError) and cause.type == "run_cancelled":
             return self._closing(Outcome.CANCELLED)
+        if isinstance(cause, ApplicationError) and cause.type == "budget_exceeded":
+            return self._closing(Outcome.BUDGET_EXCEEDED, cause.type, cause.message)
         code = cause.type if isinstance(cause, ApplicationError) else None
         detail = getattr(cause, "message", None) or "A part of the turn failed."
         return self._closing(Outcome.FAILED, code or "turn_failed", detail)

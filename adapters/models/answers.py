@@ -1,15 +1,12 @@
 """A model's answer, put together from LiteLLM's stream chunks."""
 
-import math
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
-from adapters.providers import litellm
 from domain.errors import ModelFailed
-from domain.models import Completion, ToolCall, Usage
+from domain.models import CallUsage, Completion, ToolCall
 
 _REASONS: dict[str, Literal["stop", "length", "content_filter"]] = {
     "length": "length",
@@ -53,20 +50,17 @@ class Answer:
             self._texts.append(text)
         return text
 
-    def complete(self, model: str) -> Completion:
-        """The whole answer; raises ModelFailed (`model_garbled`) for a broken tool call."""
+    def complete(self, model: str, *, told: bool) -> Completion:
+        """The whole answer, without its price; `told`: the provider said how many tokens it took.
+        Raises ModelFailed (`model_garbled`) for a broken tool call."""
         calls = tuple(_tool_call(number, call) for number, call in enumerate(self._calls))
-        usage = self._usage
         return Completion(
             text="".join(self._texts),
             tool_calls=calls,
             finish_reason="tool_calls" if calls else _REASONS.get(self._reason, "stop"),
             model=model,
-            usage=Usage(
-                input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-                output_tokens=getattr(usage, "completion_tokens", 0) or 0,
-            ),
-            cost_micros=_cost_micros(model, usage),
+            usage=_tokens(self._usage, told=told),
+            cost_micros=0,
         )
 
     def _add_call(self, delta: Any) -> None:
@@ -82,6 +76,18 @@ class Answer:
         slot.arguments += delta.function.arguments or ""
 
 
+def _tokens(usage: Any, *, told: bool) -> CallUsage:
+    read = getattr(usage, "prompt_tokens_details", None)
+    thought = getattr(usage, "completion_tokens_details", None)
+    return CallUsage(
+        input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
+        output_tokens=getattr(usage, "completion_tokens", 0) or 0,
+        cached_tokens=getattr(read, "cached_tokens", 0) or 0,
+        reasoning_tokens=getattr(thought, "reasoning_tokens", 0) or 0,
+        estimated=not told,
+    )
+
+
 _LONGEST_NAME = 128
 
 
@@ -95,19 +101,3 @@ def _tool_call(number: int, call: _Call) -> ToolCall:
         raise ModelFailed("The model's tool call is not readable.", code="model_garbled")
     call_id = call.call_id.replace("\0", "") or f"call_{number}"
     return ToolCall(call_id=call_id, name=name, arguments=arguments)
-
-
-def _cost_micros(model: str, usage: Any) -> int:
-    """Micro-dollars, rounded up; 0 where no price is known."""
-    if usage is None or _price(model) is None:
-        return 0
-    # A price must never cost an answer.
-    with suppress(Exception):
-        prompt, completion = litellm.cost_per_token(model=model, usage_object=usage)
-        return math.ceil(round(float(prompt + completion) * 1_000_000, 6))
-    return 0
-
-
-def _price(model: str) -> Any:
-    _, _, name = model.partition("/")
-    return litellm.model_cost.get(model) or litellm.model_cost.get(name)

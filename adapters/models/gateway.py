@@ -1,166 +1,182 @@
 """The way to every model: LiteLLM behind the ModelGateway port."""
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator
-from typing import Any
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 
-from adapters.models import raw_stream
-from adapters.models.answers import Answer
-from adapters.models.errors import FAILURES, failure
-from adapters.models.raw_stream import StreamWatch
-from adapters.offline import provider as offline
+from activities.ports import AnswerCache, CallLedger, EmbeddingCache
+from adapters.models.call import warm_up
+from adapters.models.embedding import Embedder
+from adapters.models.failover import Asked, Failover
+from adapters.models.questions import may_be_alike, may_be_remembered, question
+from adapters.models.routing import Plan, Routing
+from adapters.models.tokens import count
 from adapters.providers import litellm
-from domain.errors import ModelFailed
-from domain.models import Completion, ModelPart, ModelRequest, PromptMessage, TextPart, ToolSpec
-from domain.settings import OFFLINE_MODEL, Settings
+from domain.errors import ModelFailed, Unavailable
+from domain.events import EventType
+from domain.models import (
+    CallUsage,
+    Completion,
+    ModelNotice,
+    ModelPart,
+    ModelRequest,
+    TextPart,
+)
+from domain.settings import Settings
+from domain.usage import CachedAnswer, CachedCall, CacheQuestion, CallOrigin
 
-_FALLBACK_WINDOW = 8192
-# Our own timers decide; the client's must only never come first.
-_CLIENT_SLACK_SECONDS = 5
-
-raw_stream.install()
-offline.register()
+_PIECES = re.compile(r"(?:\S+\s*){1,8}|\s+")
+_DOWN = "every deployment is down"
 
 
 class LiteLLMGateway:
     """Every provider that LiteLLM knows, and the offline model, asked in one way.
 
-    Nothing is retried here: Temporal owns retries. Usage is the provider's, or LiteLLM's own count
-    where the provider gives none.
+    Each call goes by a route, is opened and settled in the ledger, and is answered by the cache
+    where the route allows it. When all deployments are down, the route's stand-in answers.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._window = settings.model_window
-        self._first_token_seconds = settings.model_first_token_seconds
-        self._silence_seconds = settings.model_silence_seconds
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: CallLedger,
+        cache: AnswerCache,
+        embeddings: EmbeddingCache,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._cache = cache
+        self._routing = Routing(settings, ledger)
+        self._embedder = Embedder(ledger, self._routing, embeddings)
+        self._failover = Failover(settings, ledger, self._routing)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelPart]:
-        """Ask a model: text parts as they come, then exactly one Completion.
+    async def stream(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
+        """Ask a model: notices and text parts as they come, then exactly one Completion.
 
-        Closing the stream early closes the connection to the provider.
+        Raises ModelFailed. Closing the stream early closes the connection to the provider.
         """
-        watch = StreamWatch()
-        answer = Answer()
-        chunks: Any = None
+        begun = time.monotonic()
+        plan = await self._routing.plan(origin.tenant_id, request)
+        request = _limited(request, plan)
+        known = await self._question(plan, request, origin)
+        found = await self._cache.find(known) if known is not None else None
+        if found is not None:
+            for part in await self._given_before(Asked(origin, request, plan), found, begun):
+                yield part
+            return
+        if origin.attempt > 1:
+            failed = await self._ledger.reconcile(origin)
+            plan.candidates.sort(key=lambda candidate: candidate.name in failed)
+        asked = Asked(origin, request, plan)
         try:
-            chunks, chunk = await self._open(request, watch)
-            while chunk is not None:
-                if text := answer.add(chunk):
-                    yield TextPart(text=text)
-                chunk = await self._next(chunks)
-        except FAILURES as error:
-            raise _explain(error, watch, request) from error
-        finally:
-            if chunks is not None:
-                await chunks.aclose()
-        yield _finished(answer, watch, request)
+            async with aclosing(self._failover.answer(asked)) as parts:
+                async for part in parts:
+                    await self._remember(known, part)
+                    yield part
+        except ModelFailed as failure:
+            if not failure.facts.get("down"):
+                raise
+            async for part in self._stand_in(asked, failure):
+                yield part
 
     async def warm_up(self) -> None:
         """Let LiteLLM load what it loads on first use, about a second of blocked event loop."""
-        question = PromptMessage(role="user", text="hello")
-        tool = ToolSpec(name="none", description="", parameters={"type": "object"})
-        request = ModelRequest(model=OFFLINE_MODEL, messages=(question,), tools=(tool,))
-        async for _ in self.stream(request):
-            pass
+        await warm_up(self._settings)
 
     async def close(self) -> None:
         """Close the connections that LiteLLM keeps open between calls."""
         await litellm.close_litellm_async_clients()
 
-    def window(self, model: str) -> int:
-        """The model's context window, in tokens; 8192 where nobody knows."""
-        if self._window is not None:
-            return self._window
-        _, _, name = model.partition("/")
-        known = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
-        tokens = known.get("max_input_tokens") or known.get("max_tokens")
-        return int(tokens or _FALLBACK_WINDOW)
+    async def window(self, tenant_id: str, model: str) -> int:
+        """The smallest context window, in tokens, of the deployments of a route or model."""
+        return min(await self._routing.windows(tenant_id, model))
 
-    async def _open(self, request: ModelRequest, watch: StreamWatch) -> tuple[Any, Any]:
-        limit = self._first_token_seconds
-        chunks: Any = None
-        try:
-            async with asyncio.timeout(limit):
-                with raw_stream.watching(watch):
-                    chunks = await litellm.acompletion(**self._arguments(request))
-                    return chunks, await anext(chunks, None)
-        except TimeoutError:
-            await _close(chunks)
-            raise _too_slow("start to answer", limit) from None
-        except BaseException:
-            await _close(chunks)
-            raise
+    def count(self, model: str, texts: Sequence[str]) -> int:
+        """How many tokens these texts are for the first deployment of a route, or for a model."""
+        return count(self._settings.model_of(model), texts)
 
-    async def _next(self, chunks: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._silence_seconds):
-                return await anext(chunks, None)
-        except TimeoutError:
-            raise _too_slow("go on with its answer", self._silence_seconds) from None
+    async def embed(self, texts: Sequence[str], origin: CallOrigin) -> list[list[float]]:
+        """One vector for each text, by the route `embed`. Raises ModelFailed."""
+        return await self._embedder.embed(texts, origin)
 
-    def _arguments(self, request: ModelRequest) -> dict[str, Any]:
-        longest = max(self._first_token_seconds, self._silence_seconds)
-        arguments: dict[str, Any] = {
-            "model": request.model,
-            "messages": [_message(message) for message in request.messages],
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "num_retries": 0,
-            "max_retries": 0,
-            "timeout": longest + _CLIENT_SLACK_SECONDS,
+    async def _question(
+        self, plan: Plan, request: ModelRequest, origin: CallOrigin
+    ) -> CacheQuestion | None:
+        asked = question(origin.tenant_id, plan, request)
+        if asked is None or not may_be_alike(plan, request):
+            return asked
+        (vector,) = await self.embed([asked.question], origin)
+        return asked.model_copy(update={"vector": tuple(vector)})
+
+    async def _remember(self, known: CacheQuestion | None, part: ModelPart) -> None:
+        """An answer that could not be kept is an answer all the same."""
+        if known is not None and isinstance(part, Completion) and may_be_remembered(part):
+            with suppress(Unavailable):
+                await self._cache.remember(known, part)
+
+    async def _given_before(
+        self, asked: Asked, answer: CachedAnswer, begun: float
+    ) -> list[ModelPart]:
+        """The answer of an earlier call, in pieces like a fresh one; it costs nothing."""
+        call = CachedCall(
+            origin=asked.origin,
+            route=asked.plan.name,
+            answer=answer,
+            call_id=uuid.uuid4().hex,
+            total_ms=(time.monotonic() - begun) * 1000,
+            prompt=asked.request.prompt,
+            prompt_version=asked.request.prompt_version,
+        )
+        await self._ledger.cached(call)
+        data = {"source_call": answer.call_id, "kind": answer.kind}
+        note = f"answered by the cache ({answer.kind})"
+        completion = _stand_in_for(answer.text, answer.model, note).model_copy(
+            update={"call_id": call.call_id, "cached": answer.call_id}
+        )
+        texts = [TextPart(text=piece) for piece in _PIECES.findall(answer.text)]
+        return [ModelNotice(type=EventType.MODEL_CACHED, data=data), *texts, completion]
+
+    async def _stand_in(self, asked: Asked, failed: ModelFailed) -> AsyncGenerator[ModelPart]:
+        """An old answer or the route's fallback, where it allows that; else the failure."""
+        route, found = asked.plan.route, None
+        if route.stale:
+            known = question(asked.origin.tenant_id, asked.plan, asked.request)
+            old = known.model_copy(update={"stale": True}) if known else None
+            found = await self._cache.find(old) if old else None
+        if found is None and route.fallback is None:
+            raise failed
+        yield ModelNotice(type=EventType.MODEL_DEGRADED, data={"code": failed.code})
+        if found is None:
+            text = route.fallback or ""
+            parts: list[ModelPart] = [TextPart(text=text), _stand_in_for(text, "fallback", _DOWN)]
+        else:
+            parts = await self._given_before(asked, found, time.monotonic())
+        for part in parts:
+            degraded = isinstance(part, Completion)
+            yield part.model_copy(update={"degraded": True}) if degraded else part
+
+
+def _limited(request: ModelRequest, plan: Plan) -> ModelRequest:
+    """The request with what its route sets. The answer is only limited where somebody asked."""
+    route = plan.route
+    temperature = route.temperature if request.temperature is None else request.temperature
+    return request.model_copy(
+        update={
+            "temperature": temperature,
+            "max_output": request.max_output or route.max_output,
         }
-        if request.tools:
-            arguments["tools"] = [_tool(spec) for spec in request.tools]
-        if request.response_schema is not None:
-            schema = {"name": "answer", "schema": request.response_schema}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if request.user_id is not None:
-            arguments["user"] = request.user_id
-        return arguments
+    )
 
 
-async def _close(chunks: Any) -> None:
-    if chunks is not None:
-        await chunks.aclose()
-
-
-def _too_slow(what: str, seconds: float) -> ModelFailed:
-    return ModelFailed(f"The model did not {what} within {seconds:g} s.", code="model_timeout")
-
-
-def _explain(error: Exception, watch: StreamWatch, request: ModelRequest) -> ModelFailed:
-    if watch.broken:
-        return ModelFailed("The connection broke during the answer.", code="model_truncated")
-    if watch.verdict == "garbled":
-        return ModelFailed("The provider's answer is not an answer.", code="model_garbled")
-    return failure(error, [message.text for message in request.messages])
-
-
-def _finished(answer: Answer, watch: StreamWatch, request: ModelRequest) -> Completion:
-    verdict = watch.verdict
-    if verdict == "truncated":
-        raise ModelFailed("The answer was cut off before its end.", code="model_truncated")
-    if verdict == "garbled" or (verdict in ("done", "unknown") and answer.is_empty):
-        raise ModelFailed("The provider sent an empty answer.", code="model_garbled")
-    return answer.complete(request.model)
-
-
-def _message(message: PromptMessage) -> dict[str, Any]:
-    if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
-    if not message.tool_calls:
-        return {"role": message.role, "content": message.text}
-    calls = [
-        {
-            "id": call.call_id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-        }
-        for call in message.tool_calls
-    ]
-    return {"role": message.role, "content": message.text or None, "tool_calls": calls}
-
-
-def _tool(spec: ToolSpec) -> dict[str, Any]:
-    return {"type": "function", "function": spec.model_dump()}
+def _stand_in_for(text: str, model: str, note: str) -> Completion:
+    return Completion(
+        text=text,
+        tool_calls=(),
+        finish_reason="stop",
+        model=model,
+        usage=CallUsage(),
+        cost_micros=0,
+        note=note,
+    )

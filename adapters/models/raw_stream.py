@@ -21,6 +21,7 @@ _END = re.compile(
     rb'|"type": ?"(?:message_stop|message-end|response\.(?:completed|incomplete))"'
     rb'|"done": ?true'
 )
+_USAGE = re.compile(rb'"(?:usage|usageMetadata)": ?\{|"eval_count"')
 _BINARY = ("application/vnd.amazon.eventstream", "application/octet-stream")
 
 Verdict = Literal["complete", "done", "unknown", "truncated", "garbled"]
@@ -45,6 +46,7 @@ class StreamWatch:
         self._start = b""
         self._line = b""
         self._lines = 0
+        self._told_usage = False
 
     def feed(self, data: bytes) -> None:
         """See some bytes. Markers count only at the level of the protocol: inside a JSON string
@@ -59,6 +61,11 @@ class StreamWatch:
         """The body came to its end, for whatever reason."""
         self._judge(self._line)
         self._line = b""
+
+    @property
+    def told_usage(self) -> bool:
+        """Whether the provider said how many tokens it took; trusted where nobody watched."""
+        return self._told_usage or not self._watched
 
     @property
     def verdict(self) -> Verdict:
@@ -76,6 +83,7 @@ class StreamWatch:
 
     def _judge(self, line: bytes) -> None:
         self._lines += line.startswith((b"data:", b"event:", b'{"model"'))
+        self._told_usage = self._told_usage or _USAGE.search(line) is not None
         found = _END.search(line)
         if found is None:
             return

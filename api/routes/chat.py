@@ -17,6 +17,7 @@ from domain import names
 from domain.auth import Principal, Scope
 from domain.chat import MAX_TEXT_BYTES, MessageId, NewMessage, Policy
 from domain.errors import Invalid, TooLarge
+from domain.routes import CHAT
 from domain.runs import RunRef
 
 router = APIRouter(prefix="/api/v1/threads", tags=["chat"])
@@ -74,7 +75,7 @@ async def accept(
         message_id=message_id,
         text=text,
         policy=policy,
-        model=parts.settings.model,
+        model=CHAT,
         any_thread=caller.may(Scope.THREADS_ADMIN),
     )
     accepted = await parts.turns.accept(message)

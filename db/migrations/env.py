@@ -3,10 +3,10 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from db import tables
+from db import model_tables, tables
 
 target = SQLModel.metadata
-assert tables.TenantRow.metadata is target
+assert tables.TenantRow.metadata is model_tables.ModelCallRow.metadata is target
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=target)
 with context.begin_transaction():
