@@ -1,11 +1,11 @@
 """Chat: one step of a turn, one tool call, and the few lines that open and close a turn."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Sequence
+from contextlib import aclosing
 
 from temporalio import activity
 
-from activities import context
+from activities import attempts, context
 from activities.ports import (
     CallStore,
     EventLog,
@@ -37,7 +37,7 @@ from domain.chat import (
     StepVerdict,
     TurnClosing,
 )
-from domain.errors import ModelFailed, ToolFailed
+from domain.errors import ModelFailed
 from domain.events import NewEvent
 from domain.models import Completion, ModelNotice, ModelRequest, PromptMessage, ToolCall
 from domain.runs import Closed, RunRef
@@ -52,8 +52,6 @@ _CHARACTERS_PER_TOKEN = 16
 # theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
 MODEL_ATTEMPTS = 6
 TOOL_ATTEMPTS = 4
-# To wait for a quota, a breaker or a budget is no failure: the turn's time limit ends it.
-_WAITING = frozenset({"model_busy", "budget_reserved"})
 _SUMMARISE = "summarise"
 
 
@@ -98,7 +96,7 @@ class ChatActivities:
 
         A retry finds a stored step and gives its verdict, or supersedes what was streamed before.
         """
-        attempt = _attempt()
+        attempt = attempts.current()
         opening = await self._begin(step, attempt)
         if opening.verdict is not None:
             return opening.verdict
@@ -108,7 +106,7 @@ class ChatActivities:
             return await self._steps.defer(step, attempt.number)
         writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
         try:
-            with _at_most(MODEL_ATTEMPTS):
+            with attempts.at_most(MODEL_ATTEMPTS):
                 completion = await self._ask(request, _origin(step, opening), writer)
         except ModelFailed as failed:
             if failed.code == "context_too_long" and _may_summarise(step, opening):
@@ -130,7 +128,7 @@ class ChatActivities:
 
         A retry finds nothing left to sum up.
         """
-        attempt = _attempt()
+        attempt = attempts.current()
         opening = await self._begin(step, attempt)
         place = context.last_exchange(opening.messages)
         if place == 0:
@@ -145,7 +143,7 @@ class ChatActivities:
             prompt=prompt.name,
             prompt_version=prompt.version,
         )
-        with _at_most(MODEL_ATTEMPTS):
+        with attempts.at_most(MODEL_ATTEMPTS):
             completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
         summary = NewSummary(
             text=completion.text,
@@ -159,10 +157,10 @@ class ChatActivities:
     @activity.defn
     async def call_tool(self, call: CallRef) -> CallOutcome:
         """Make one tool call under its idempotency key, and record what the tool said."""
-        opened = await self._calls.begin(call, _attempt(), self._settings.decision_limit)
+        opened = await self._calls.begin(call, attempts.current(), self._settings.decision_limit)
         if opened.settled is not None:
             return opened.settled
-        with _at_most(TOOL_ATTEMPTS):
+        with attempts.at_most(TOOL_ATTEMPTS):
             result = await self._use(call, opened)
         return await self._calls.end(call, opened.attempt, result)
 
@@ -273,22 +271,6 @@ def _origin(step: StepRef, opening: Opening, feature: str = "chat") -> CallOrigi
         step=step.number,
         attempt=activity.info().attempt,
     )
-
-
-def _attempt() -> Attempt:
-    info = activity.info()
-    return Attempt(number=info.attempt, activity_id=info.activity_id)
-
-
-@contextmanager
-def _at_most(attempts: int) -> Iterator[None]:
-    """What fails in the last of so many attempts is not tried again."""
-    try:
-        yield
-    except (ModelFailed, ToolFailed) as failure:
-        if failure.code not in _WAITING:
-            failure.retryable &= activity.info().attempt < attempts
-        raise
 
 
 def _plan(call: ToolCall, tool: Tool | None) -> PlannedCall:

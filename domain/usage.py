@@ -1,4 +1,4 @@
-"""CallUsage: who asked for a model call, what it took and what it cost; one ledger for all of it."""
+"""Usage: who asked for a model call, what it took and what it cost; one ledger for all of it."""
 
 from datetime import date, datetime
 from typing import Literal

@@ -19,6 +19,7 @@ from typing import Any, Self
 from tests.provider_replies import Ask, Behaviour, Reply, marked, reply
 
 _CHATS = frozenset({"/v1/chat/completions", "/chat/completions", "/v1/messages", "/api/chat"})
+_TLS_HANDSHAKE = b"\x16\x03"
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 
 
@@ -49,11 +50,11 @@ class Script:
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))
     _seen: set[str] = field(default_factory=set)
 
-    def choose(self, user_text: str) -> Behaviour:
+    def choose(self, user_text: str, model: str) -> Behaviour:
         """Queue first, then what the text asks for, then the default."""
         if self.queue:
             return self.queue.popleft()
-        if (found := marked(user_text)) is None:
+        if (found := marked(user_text, model)) is None:
             return self.default
         behaviour, once = found
         if once and user_text in self._seen:
@@ -170,6 +171,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._buffer.startswith(_TLS_HANDSHAKE):
+            self._transport.write(_head(400, "text/plain", {}, 0))
+            return self._transport.close()
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:
             return
@@ -210,7 +214,7 @@ class _Connection(asyncio.Protocol):
         number = len(script.journal) + 1
         streams = body.get("stream", path == "/api/chat")
         ask = Ask(number, body.get("model", ""), body.get("messages", []), streams, tools)
-        behaviour = script.choose(ask.user_text)
+        behaviour = script.choose(ask.user_text, ask.model)
         self._entry = Entry(
             number=number,
             time=time.time(),

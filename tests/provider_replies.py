@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from typing import Any, Literal
 
-_WORDS = frozenset({"text", "finish_reason", "retry_after", "message"})
+_WORDS = frozenset({"text", "finish_reason", "retry_after", "message", "models"})
 TOKENS = ("The ", "quick ", "brown ", "fox ", "jumps ", "over ", "the ", "lazy ", "dog ", "again ")
 DONE = b"data: [DONE]\n\n"
 _MARKER = re.compile(r"\[\[(fault|once):(\w+)((?:\s+\w+=[^\s\]]+)*)\s*\]\]")
@@ -83,15 +83,16 @@ def text_of(message: dict[str, Any]) -> str:
     return content or ""
 
 
-def marked(user_text: str) -> tuple[Behaviour, bool] | None:
-    """The behaviour that a user's text asks for, and whether it holds only once."""
-    found = _MARKER.search(user_text)
-    if found is None:
-        return None
-    scope, kind, options = found.groups()
-    pairs = (option.partition("=") for option in options.split())
-    values = {name: value if name in _WORDS else _number(value) for name, _, value in pairs}
-    return Behaviour(kind=kind, **values), scope == "once"
+def marked(user_text: str, model: str) -> tuple[Behaviour, bool] | None:
+    """The behaviour that a user's text asks for, and whether it holds only once; `models=a,b`
+    asks it of these models only."""
+    for scope, kind, options in _MARKER.findall(user_text):
+        pairs = (option.partition("=") for option in options.split())
+        values = {name: value if name in _WORDS else _number(value) for name, _, value in pairs}
+        models = values.pop("models", "")
+        if not models or model in models.split(","):
+            return Behaviour(kind=kind, **values), scope == "once"
+    return None
 
 
 def _number(text: str) -> Any:
@@ -257,6 +258,11 @@ def _fixed(frames: list[bytes], **more: Any) -> Callable[[Behaviour, Ask], Reply
     return lambda behaviour, ask: Reply(frames, first_delay=behaviour.first_delay, **more)
 
 
+def _broken_call(behaviour: Behaviour, ask: Ask) -> Reply:
+    call = {"name": "add_task", "arguments": '{"title": "mil'}
+    return _ok(replace(behaviour, kind="ok", tool_calls=(call,)), ask)
+
+
 def _slow_drip(behaviour: Behaviour, ask: Ask) -> Reply:
     delay = behaviour.chunk_delay or 0.2
     return _ok(replace(behaviour, kind="ok", chunk_delay=delay), ask)
@@ -301,6 +307,7 @@ _KINDS: dict[str, Callable[[Behaviour, Ask], Reply]] = {
     "hang": _fixed([], end="hang"),
     "silence_mid": _broken(end="hang"),
     "slow_drip": _slow_drip,
+    "broken_call": _broken_call,
     "identical": _identical,
     "content_null": _content_null,
     "raw": _raw,

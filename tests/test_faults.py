@@ -14,7 +14,11 @@ from tests.clients import Screen, check
 from tests.stack import Api, Event, Stack, stack_home
 from tests.waiting import wait_until
 
-LIMITS = {"PERDURE_MODEL_FIRST_TOKEN_SECONDS": "3", "PERDURE_MODEL_SILENCE_SECONDS": "2"}
+LIMITS = {
+    "PERDURE_MODEL_FIRST_TOKEN_SECONDS": "3",
+    "PERDURE_MODEL_SILENCE_SECONDS": "2",
+    "PERDURE_DEPLOYMENTS": '{"patient": {"model": "openai/patient"}}',
+}
 
 # What the provider does, the code that it becomes, and whether words were seen before it.
 PASSING = {
@@ -47,16 +51,22 @@ class Conversations:
 
     stack: Stack
     api: Api
+    patient: Api
     screens: dict[str, Screen]
 
+    def api_of(self, text: str) -> Api:
+        """A provider that asks for patience is left alone by everybody: it has its own caller."""
+        return self.patient if text == PATIENT else self.api
+
     def say(self, text: str) -> None:
-        self.screens[text] = Screen(self.api, self.api.say(self.api.thread(), text))
+        api = self.api_of(text)
+        self.screens[text] = Screen(api, api.say(api.thread(), text))
 
     def finished(self, text: str) -> list[Event]:
         """What a client saw, after checking that all clients see the same."""
         screen = self.screens[text]
         events = screen.finished(120)
-        check(self.api, screen.run_id, events)
+        check(self.api_of(text), screen.run_id, events)
         return events
 
     def requests(self, text: str) -> list[dict[str, Any]]:
@@ -83,7 +93,9 @@ PATIENT = once(f"rate_limited retry_after={RETRY_AFTER_SECONDS}")
 @pytest.fixture(scope="module")
 def talks() -> Iterator[Conversations]:
     with stack_home() as home, Stack(home, environ=LIMITS) as stack:
-        talks = Conversations(stack, stack.client(), {})
+        patient = stack.client(tenant="patient", role="admin")
+        patient.put("/api/v1/models/routes/chat", json={"deployments": ["patient"]})
+        talks = Conversations(stack, stack.client(), patient, {})
         talks.api.ask("the first call of a worker is a slow one")
         for kind in PASSING:
             talks.say(always(kind))

@@ -23,6 +23,19 @@ from tests.stack import Stack
 # What is not a tenant's: the version of the tables, the key of the seals, the fleet's meters.
 NOBODYS = {"alembic_version", "tenant_seal", "deployment_health", "rate_meters"}
 TENANT, STRANGER = "victim", "attacker"
+MODEL_ROWS = (
+    "INSERT INTO budgets VALUES ('victim', 'b', 'tenant', '*', 'day', 1, 2, NULL, 'vera')",
+    "INSERT INTO budget_spending VALUES ('victim', 'b', '', '2026-01-01', 1, 0)",
+    "INSERT INTO route_overrides VALUES ('victim', 'chat', '{}', 'vera')",
+    "INSERT INTO prompt_versions VALUES ('victim', 'chat', 1, 'x', 'draft', 'vera')",
+    "INSERT INTO embeddings VALUES ('victim', 'm', 'd', '[1]')",
+    "INSERT INTO model_cache (tenant_id, digest, route, scope, question, text, model, input_tokens,"
+    " output_tokens, call_id) VALUES ('victim', 'd', 'r', 's', 'q', 't', 'm', 0, 0, 'c')",
+    "INSERT INTO alerts (tenant_id, kind, subject, bucket, data)"
+    " VALUES ('victim', 'k', 's', '2026-01-01', '{}')",
+    "INSERT INTO summaries SELECT tenant_id, id, 0, 'x', 'r', '1', 1, 1 FROM threads"
+    " WHERE tenant_id = 'victim'",
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +56,8 @@ def rows(stack: Stack) -> dict[str, int]:
             "ON CONFLICT DO NOTHING",
             [TENANT],
         )
+        for statement in MODEL_ROWS:
+            owner.execute(f"{statement} ON CONFLICT DO NOTHING")
     return {table: count_of(stack, table) for table in tables_with_data(stack)}
 
 
@@ -97,7 +112,8 @@ class TestCatalogue:
             more = owner.execute(query).fetchall()
             owner_name = owner.info.user
 
-        assert more == [("sweep", table, [owner_name]) for table in ("runs", "tool_calls")]
+        swept = ("runs", "tool_calls", "model_calls", "budget_spending")
+        assert more == [("sweep", table, [owner_name]) for table in swept]
 
     def test_the_application_owns_nothing_and_passes_by_nothing(self, stack: Stack) -> None:
         query = """
@@ -190,7 +206,7 @@ class TestOwnSql:
             "CREATE OR REPLACE FUNCTION perdure_tenant() RETURNS text LANGUAGE sql AS 'SELECT 1'",
             "CREATE FUNCTION public.mine() RETURNS text LANGUAGE sql AS 'SELECT 1'",
             "CREATE TABLE public.mine (tenant_id text)",
-            "CREATE EXTENSION vector",
+            "DROP EXTENSION vector",
             "UPDATE audit_entries SET actor = 'nobody'",
             "DELETE FROM audit_entries",
             "TRUNCATE audit_entries",

@@ -201,6 +201,8 @@ class TestDelete:
         problem(user.get(f"{THREADS}/{thread}"), 404)
         after = row_counts(stack, "threads")
         assert after.pop("audit_entries") == before.pop("audit_entries") + 1
+        # The bill of what was said holds no words, and stays.
+        assert after.pop("model_calls") == before.pop("model_calls") + 1
         assert after == before
 
     def test_who_watches_a_deleted_run_is_let_go(self, user: Api) -> None:
