@@ -140,6 +140,7 @@ class ChatActivities:
             model=step.model,
             messages=(PromptMessage(role="user", text=prompt.render(values)),),
             user_id=opening.user_id,
+            max_output=await self._room(step) // 4,
             prompt=prompt.name,
             prompt_version=prompt.version,
         )

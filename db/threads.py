@@ -50,7 +50,8 @@ AND t.tenant_id = %(tenant)s AND t.thread_id = %(id)s
 RETURNING pg_notify('{ledger.CHANNEL}', %(tenant)s || '/' || r.id)
 """
 _MESSAGES = """
-SELECT m.id, m.thread_id, m.run_id, m.role, m.text, m.partial, m.created_at, m.position,
+SELECT m.id, m.thread_id, m.run_id, m.role, m.text, m.partial, m.pinned, m.created_at,
+    m.position,
     coalesce(m.step, 2147483647) AS step, m.part,
     coalesce((SELECT jsonb_agg(jsonb_build_object('call_id', c.call_id, 'name', c.name,
         'arguments', c.arguments, 'status', c.status, 'result', c.result) ORDER BY c.n)
@@ -60,6 +61,10 @@ FROM messages m
 WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(id)s
   AND (m.position, coalesce(m.step, 2147483647), m.part) > (%(position)s, %(step)s, %(part)s)
 ORDER BY m.position, 9, m.part LIMIT %(limit)s
+"""
+_PIN = """
+UPDATE messages SET pinned = %(pinned)s
+WHERE tenant_id = %(tenant)s AND thread_id = %(id)s AND id = %(message)s RETURNING id
 """
 
 
@@ -152,6 +157,18 @@ class Threads:
             items=[Message.model_validate(row) for row in rows[:limit]],
             next_cursor=cursors.encode(*(last[part] for part in place)) if last else None,
         )
+
+    async def pin(self, caller: Principal, thread_id: str, message_id: str, pinned: bool) -> None:
+        """Keep a message word for word in every prompt of its thread, or let it go again.
+
+        Raises NotFound (`thread_unknown`, `message_unknown`).
+        """
+        values = _values(caller, thread_id, message=message_id, pinned=pinned)
+        found = f"SELECT {_COLUMNS} FROM threads WHERE {_MINE}"
+        async with self._database.transaction(caller.tenant_id) as connection:
+            _thread(await one(connection, found, values))
+            if await one(connection, _PIN, values) is None:
+                raise NotFound("There is no such message.", code="message_unknown")
 
 
 def _values(caller: Principal, thread_id: str, **more: Any) -> dict[str, Any]:

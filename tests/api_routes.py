@@ -48,7 +48,7 @@ class Endpoint:
     def url(self, **ids: str) -> str:
         """Its path with these ids."""
         known = {"thread_id": "th-0", "run_id": "turn.th-0.0", "decision_id": "1-0"}
-        known |= {"budget_id": "none", "name": "none", "version": "1"}
+        known |= {"budget_id": "none", "name": "none", "version": "1", "message_id": "none"}
         return self.path.format(**{"user_id": "ann", **known, **ids})
 
 

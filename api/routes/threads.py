@@ -87,3 +87,15 @@ async def messages(
 ) -> Page[Message]:
     """The messages of a thread, in the order of the conversation."""
     return await parts.threads.messages(caller, thread_id, cursor=cursor, limit=limit)
+
+
+@router.put("/{thread_id}/messages/{message_id}/pin", status_code=204)
+async def pin(thread_id: str, message_id: str, caller: Writer, parts: Parts) -> None:
+    """Keep a message word for word in every prompt, however long the conversation grows."""
+    await parts.threads.pin(caller, thread_id, message_id, pinned=True)
+
+
+@router.delete("/{thread_id}/messages/{message_id}/pin", status_code=204)
+async def unpin(thread_id: str, message_id: str, caller: Writer, parts: Parts) -> None:
+    """Let a pinned message be summed up like the others."""
+    await parts.threads.pin(caller, thread_id, message_id, pinned=False)
