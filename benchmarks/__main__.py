@@ -11,7 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import events, first_token, history, open_turns, recovery, turns
+from benchmarks import (
+    caching,
+    events,
+    first_token,
+    gateway,
+    history,
+    open_turns,
+    recovery,
+    turns,
+)
 from benchmarks.report import RESULTS, Row, show, write
 from tests.stack import Stack
 
@@ -34,6 +43,8 @@ SUBJECTS = (
     Subject("first_token", first_token.run),
     Subject("events", events.run),
     Subject("history", history.run),
+    Subject("gateway", gateway.run),
+    Subject("caching", caching.run),
     Subject("open_turns", open_turns.run, "fresh"),
     Subject("recovery", recovery.run, "two workers", workers=2, environ=recovery.ENVIRON),
 )

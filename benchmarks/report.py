@@ -22,7 +22,7 @@ _PACKAGES = (
 @dataclass(frozen=True)
 class Row:
     """One figure. `most`: the goal for the figure; `most_ratio`: the goal for figure / floor
-    (`least_ratio` where more is better). A row without a goal is shown for what it tells."""
+    (`least` and `least_ratio` where more is better). A row without a goal tells by itself."""
 
     what: str
     measured: float
@@ -32,6 +32,7 @@ class Row:
     most_ratio: float | None = None
     least_ratio: float | None = None
     below: bool = False
+    least: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -41,6 +42,7 @@ class Row:
     def goal(self) -> str:
         sign = "<" if self.below else "<="
         parts = [f"{sign} {_figure(self.most)} {self.unit}"] if self.most is not None else []
+        parts += [f">= {_figure(self.least)} {self.unit}"] if self.least is not None else []
         parts += [f"<= {self.most_ratio:g} x"] if self.most_ratio is not None else []
         parts += [f">= {self.least_ratio:.0%}"] if self.least_ratio is not None else []
         return " and ".join(parts)
@@ -52,6 +54,8 @@ class Row:
         within = [True]
         if self.most is not None:
             within.append(self.measured < self.most if self.below else self.measured <= self.most)
+        if self.least is not None:
+            within.append(self.measured >= self.least)
         if self.most_ratio is not None:
             within.append(self.ratio is not None and self.ratio <= self.most_ratio)
         if self.least_ratio is not None:

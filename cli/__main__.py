@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import keys, runs
+from cli import keys, models, runs
 from domain.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -115,7 +115,11 @@ def demo(
 
 
 app.command()(runs.ask)
+app.command()(models.usage)
+app.command()(models.alerts)
 app.add_typer(runs.app, name="runs")
+app.add_typer(models.app, name="models")
+app.add_typer(models.budgets, name="budgets")
 app.add_typer(keys.tenants, name="tenants")
 app.add_typer(keys.keys, name="keys")
 

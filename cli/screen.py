@@ -6,6 +6,14 @@ from rich.console import Console
 
 from cli.client import Event
 
+_NOTICES = {
+    "model.switched": "{from} cannot answer ({code}): asking {to}",
+    "model.cached": "answered before ({kind})",
+    "model.degraded": "no model can answer ({code}): this stands in",
+    "budget.warned": "the budget {budget_id} is nearly spent",
+    "context.summarised": "the conversation so far was summed up",
+}
+
 
 class Answer:
     """Prints the text of a run, and notes what else happens in it.
@@ -35,6 +43,9 @@ class Answer:
             self._end_step(data)
         elif kind == "tool.finished":
             self._note(f"{data['name']}: {data['status']}")
+        elif kind in _NOTICES:
+            self._interrupt()
+            self._note(_NOTICES[kind].format(**data))
         elif kind == "run.finished" and data["error"]:
             self._note(f"{data['outcome']}: {data['error']['detail']}")
 
@@ -56,6 +67,12 @@ class Answer:
             self._note(f"{call['name']}({arguments})")
         if data["tool_calls"]:
             self._text = self._printed = ""
+
+    def _interrupt(self) -> None:
+        """A note must not stand in the middle of a line; the words before it may come again."""
+        if self._printed:
+            self._console.print()
+            self._printed = ""
 
     def _note(self, text: str) -> None:
         self._console.print(f"  · {text}", style="dim", markup=False, highlight=False)

@@ -101,9 +101,30 @@ class Recorder:
     def timed_out(self) -> str:
         return self._say(f"[[fault:hang]] {WORDS}").run_id
 
+    def summarised(self) -> str:
+        """What came before was summed up in a step of its own."""
+        thread = self._api.thread()
+        self._api.ask(WORDS, thread)
+        return self._say(f"[[once:context_too_long]] {WORDS}", thread).run_id
+
+    def over_budget(self) -> str:
+        body = {"scope": "user", "subject": "poor", "hard_micros": 0}
+        boss, poor = self.stack.client("boss", "admin"), self.stack.client("poor")
+        boss.put("/api/v1/budgets/poor", json=body).raise_for_status()
+        return poor.say(poor.thread(), WORDS)
+
+    def degraded(self) -> str:
+        """All deployments were down, and the route's fallback answered."""
+        boss, route = self.stack.client("boss", "admin"), "/api/v1/models/routes/chat"
+        body = {"deployments": ["default"], "fallback": "Later."}
+        boss.put(route, json=body).raise_for_status()
+        run = boss.ask(f"[[fault:unavailable]] {WORDS}")[0].run_id
+        boss.delete(route).raise_for_status()
+        return run
+
     def outcome(self, run: str) -> str:
         """How a run ended."""
-        return str(self._api.run(run)["outcome"])
+        return str(self.stack.client("boss", "admin").run(run)["outcome"])
 
     def _say(self, text: str, thread: str | None = None, **more: Any) -> Screen:
         return Screen(self._api, self._api.say(thread or self._api.thread(), text, **more))
@@ -150,6 +171,9 @@ BRANCHES: dict[str, dict[str, str]] = {
         "retried": "answered",
         "exhausted": "exhausted",
         "timed_out": "timed_out",
+        "summarised": "answered",
+        "over_budget": "budget_exceeded",
+        "degraded": "degraded",
     }
 }
 
@@ -180,12 +204,14 @@ async def ended(address: str, run: str) -> WorkflowHistory:
 
 
 def main() -> None:
-    """Record all branches, side by side where they can be."""
+    """Record the branches that have no history yet, or all of them with `--all`."""
     HISTORIES.mkdir(exist_ok=True)
     with stack_home() as home, Stack(home, environ=GUARDED) as stack:
         recorder = Recorder(stack)
         for workflow, branches in BRANCHES.items():
             for branch, outcome in branches.items():
+                if file_of(workflow, branch).exists() and "--all" not in sys.argv:
+                    continue
                 run = getattr(recorder, branch)()
                 history = asyncio.run(ended(stack.ready["temporal"], run))
                 assert recorder.outcome(run) == outcome, branch

@@ -135,6 +135,8 @@ class TestUsage:
                 break
 
         assert seen == runs[::-1]
+        text = admin.get(f"{USAGE}/calls", params={"limit": 1, "format": "csv"}).text
+        assert [row["run_id"] for row in csv.DictReader(io.StringIO(text))] == seen
 
     @pytest.mark.parametrize(
         "query", [{"group_by": "mood"}, {"from": "2026-02-02", "to": "2026-02-01"}, {"from": "x"}]

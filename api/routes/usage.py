@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -70,7 +70,7 @@ async def sums(
     groups = _groups(group_by)
     items = await parts.usage.sums(caller, groups, dates.since, dates.until, limit)
     if _wants_csv(request, format):
-        return _csv([_flat(row, groups) for row in items])
+        return _csv(_rows(items, groups))
     (total,) = await parts.usage.sums(caller, (), dates.since, dates.until, 1)
     return JSONResponse(UsageReport(items=items, total=total).model_dump(mode="json"))
 
@@ -87,19 +87,35 @@ async def calls(
     format: Format = "json",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> Response:
-    """Single calls, the latest first: who was asked, why, what it took and how it ended."""
-    page = await parts.usage.calls(
-        caller,
-        dates.since,
-        dates.until,
-        run=run,
-        status=status,
-        cursor=cursor,
-        limit=limit,
-    )
+    """Single calls, the latest first: who was asked, why, what it took and how it ended. As CSV
+    all of them come, however many."""
+
+    async def page(cursor: str | None) -> Page[ModelCall]:
+        return await parts.usage.calls(
+            caller,
+            dates.since,
+            dates.until,
+            run=run,
+            status=status,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    first = await page(cursor)
     if _wants_csv(request, format):
-        return _csv([call.model_dump(mode="json") for call in page.items])
-    return JSONResponse(page.model_dump(mode="json"))
+        return _csv(_all(page, first))
+    return JSONResponse(first.model_dump(mode="json"))
+
+
+async def _all(
+    page: Callable[[str | None], Awaitable[Page[ModelCall]]], first: Page[ModelCall]
+) -> AsyncIterator[dict[str, Any]]:
+    while True:
+        for call in first.items:
+            yield call.model_dump(mode="json")
+        if first.next_cursor is None:
+            return
+        first = await page(first.next_cursor)
 
 
 def _groups(text: str) -> tuple[GroupBy, ...]:
@@ -114,6 +130,11 @@ def _wants_csv(request: Request, format: str) -> bool:
     return format == "csv" or "text/csv" in request.headers.get("accept", "")
 
 
+async def _rows(items: Iterable[UsageRow], groups: Iterable[str]) -> AsyncIterator[dict[str, Any]]:
+    for row in items:
+        yield _flat(row, groups)
+
+
 def _flat(row: Contract, groups: Iterable[str]) -> dict[str, Any]:
     values = row.model_dump(mode="json")
     usage: dict[str, Any] = values.pop("usage")
@@ -121,17 +142,19 @@ def _flat(row: Contract, groups: Iterable[str]) -> dict[str, Any]:
     return named | {key: values[key] for key in values if key not in _GROUPS} | usage
 
 
-def _csv(rows: list[dict[str, Any]]) -> Response:
+def _csv(rows: AsyncIterator[dict[str, Any]]) -> Response:
     headers = {"Content-Disposition": 'attachment; filename="usage.csv"'}
     return StreamingResponse(_lines(rows), media_type="text/csv", headers=headers)
 
 
-def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    for number, row in enumerate(rows):
+async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    begun = False
+    async for row in rows:
         text = io.StringIO()
         writer = csv.DictWriter(text, row.keys())
-        if number == 0:
+        if not begun:
             writer.writeheader()
+        begun = True
         writer.writerow({name: _harmless(value) for name, value in row.items()})
         yield text.getvalue()
 

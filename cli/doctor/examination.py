@@ -13,6 +13,7 @@ from cli.doctor.findings import Finding, ok, problem, warning
 from cli.stack import ports
 from cli.stack.home import Home
 from cli.stack.local import joined
+from domain.routes import CHAT, Deployment
 from domain.settings import OFFLINE_MODEL, Settings
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
@@ -41,7 +42,8 @@ def _findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Findin
         yield from _ports()
     yield from doctor_data.database(joined(settings))
     yield from doctor_temporal.server(home, environ)
-    yield _model(settings.model, environ)
+    for name in settings.route(CHAT).deployments:
+        yield _model(name, settings.deployments[name], environ)
 
 
 def _python() -> Finding:
@@ -68,11 +70,11 @@ def _ports() -> Iterator[Finding]:
             )
 
 
-def _model(model: str, environ: Mapping[str, str]) -> Finding:
-    provider = model.partition("/")[0]
+def _model(name: str, deployment: Deployment, environ: Mapping[str, str]) -> Finding:
+    model, provider = deployment.model, deployment.provider
     if model == OFFLINE_MODEL:
         return ok("Model", f"{model}, rule-based. Set PERDURE_MODEL and a key for a real one.")
     key = f"{provider.upper()}_API_KEY"
-    if provider in _KEYLESS or environ.get(key):
-        return ok("Model", f"{model}.")
+    if provider in _KEYLESS or deployment.key is not None or environ.get(key):
+        return ok("Model", f"{model} (deployment {name}).")
     return warning("Model", f"{model}, but {key} is not set; if it needs a key, set it.")
