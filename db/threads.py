@@ -60,7 +60,7 @@ SELECT m.id, m.thread_id, m.run_id, m.role, m.text, m.partial, m.pinned, m.creat
 FROM messages m
 WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(id)s
   AND (m.position, coalesce(m.step, 2147483647), m.part) > (%(position)s, %(step)s, %(part)s)
-ORDER BY m.position, 9, m.part LIMIT %(limit)s
+ORDER BY m.position, coalesce(m.step, 2147483647), m.part LIMIT %(limit)s
 """
 _PIN = """
 UPDATE messages SET pinned = %(pinned)s

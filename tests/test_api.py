@@ -109,6 +109,8 @@ class TestRoutes:
 
         if "{decision_id}" in endpoint.path:
             problem(answer, 404, "decision_unknown")
+        elif "{message_id}" in endpoint.path:
+            problem(answer, 404, "message_unknown")
         else:
             assert answer.is_success, answer.text
 

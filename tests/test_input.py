@@ -45,7 +45,7 @@ def ann(stack: Stack, place: dict[str, str]) -> Iterator[Api]:
     """Ann, none of whose requests may change anything."""
     assert place
     before = row_counts(stack, TENANT)
-    yield stack.client(tenant=TENANT)
+    yield stack.client(tenant=TENANT, role="admin")
     assert row_counts(stack, TENANT) == before
 
 
