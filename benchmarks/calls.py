@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -98,6 +99,8 @@ def _cpu() -> float:
 @asynccontextmanager
 async def _gateway(home: str, provider: str, route: list[str]) -> AsyncIterator[Any]:
     """A gateway on the database of a stack, as its workers have it."""
+    import structlog
+
     from adapters.models.gateway import LiteLLMGateway
     from cli.stack.local import joined
     from db.cache import PostgresCache
@@ -105,6 +108,8 @@ async def _gateway(home: str, provider: str, route: list[str]) -> AsyncIterator[
     from db.models import PostgresCalls
     from db.session import database_of
 
+    # What a job prints is its result.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     deployment = {"base_url": provider, "price": _PRICE, "key_env": "BENCH_KEY"}
     named = {name: deployment | {"model": f"openai/{name.partition('-')[0]}"} for name in route}
     told = {"PERDURE_DATA_DIR": home, "BENCH_KEY": "sk-bench"}

@@ -143,8 +143,8 @@ def _budget(pair: _Pair, stack: Stack) -> list[Row]:
     cap = int(each * 10.5)
     body = {"scope": "tenant", "period": "day", "hard_micros": cap}
     boss.put("/api/v1/budgets/cap", json=body).raise_for_status()
-    while "budget_exceeded" not in pair.ours(["hello"] * 200, 200, tenant=tenant)["refused"]:
-        pass
+    for _ in range(2):
+        pair.ours(["hello"] * 200, 200, tenant=tenant)
     spent = boss.get("/api/v1/usage").json()["total"]["cost_micros"]
     over = max(0, spent - cap) / each
     return [Row("200 parallel calls: over the cap, in calls", over, "", 1)]

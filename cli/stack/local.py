@@ -1,5 +1,7 @@
 """The stack that runs on this machine, for commands that want to work with it."""
 
+from pydantic import SecretStr
+
 from cli.stack.home import Home
 from cli.stack.postgres import Postgres
 from domain.settings import Settings
@@ -11,7 +13,7 @@ def joined(settings: Settings) -> Settings:
     server = Postgres(home)
     if settings.database_url or server.running() is None:
         return settings
-    values = settings.model_dump()
-    values["database_url"], values["database_owner_url"] = server.urls.app, server.urls.owner
-    values["secret"] = settings.secret.get_secret_value() or home.secret()
-    return Settings.model_validate(values)
+    secret = settings.secret.get_secret_value() or home.secret()
+    urls = {"database_url": server.urls.app, "database_owner_url": server.urls.owner}
+    values = {name: SecretStr(text) for name, text in {**urls, "secret": secret}.items()}
+    return settings.model_copy(update=values)
