@@ -156,11 +156,12 @@ def _cached(stack: Stack, quick: bool) -> list[Row]:
     boss = stack.client("boss", "admin", tenant)
     body = {"deployments": ["default"], "cache": rule}
     boss.put("/api/v1/models/routes/chat", json=body).raise_for_status()
-    boss.ask("hello")
     us = {"api": stack.ready["api"], "token": stack.token("bench", tenant=tenant)}
     with Driver() as load:
-        told = load.run("load:open_loop", **us, rate=4, seconds=4 if quick else 15, seed=3)
+        # The same messages twice: the first wave fills the cache.
+        for _ in range(2):
+            told = load.run("load:open_loop", **us, rate=4, seconds=4 if quick else 15, seed=3)
     asked = stack.client("boss", "admin", tenant).get("/api/v1/usage").json()["total"]
-    assert asked["cached_calls"] == asked["calls"] - 1
+    assert asked["cached_calls"] * 2 == asked["calls"]
     first = [1000 * seconds for seconds in told["first"]]
     return [Row("cached answer at the client, p95", p95(first), "ms", 100, below=True)]

@@ -93,14 +93,17 @@ def machine() -> dict[str, Any]:
 def write(
     rows: Sequence[Row], loads: dict[str, list[float]], seconds: dict[str, float], *, quick: bool
 ) -> None:
-    """Write everything to `results.json`."""
+    """Write to `results.json`; figures that were not measured this time stay as they are."""
     figures = [asdict(row) | {"goal": row.goal, "ratio": row.ratio, "met": row.met} for row in rows]
+    measured = {figure["what"] for figure in figures}
+    before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept = [figure for figure in before.get("rows", ()) if figure["what"] not in measured]
     document = {
         **machine(),
         "quick": quick,
-        "load_average_before": loads,
-        "seconds": seconds,
-        "rows": figures,
+        "load_average_before": before.get("load_average_before", {}) | loads,
+        "seconds": before.get("seconds", {}) | seconds,
+        "rows": kept + figures,
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -60,7 +60,7 @@ class CacheRule(Contract):
 
     mode: Literal["off", "exact", "semantic"] = "off"
     ttl_seconds: int = Field(default=3600, ge=1)
-    threshold: float = Field(default=0.1, ge=0, le=1)
+    threshold: float = Field(default=0.05, ge=0, le=1)
     any_temperature: bool = False
     personal: bool = False
     tools: bool = False

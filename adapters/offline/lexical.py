@@ -17,6 +17,7 @@ _COMMON = frozenset(
     {
         *("a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for"),
         *("from", "have", "how", "i", "in", "is", "it", "me", "my", "of", "on", "or", "please"),
+        *("help", "know", "like", "must", "need", "should", "tell", "want", "we", "will"),
         *("that", "the", "this", "to", "was", "what", "with", "would", "you", "your"),
     }
 )
