@@ -206,6 +206,7 @@ class ChatActivities:
             messages=fitting,
             tools=specs,
             user_id=opening.user_id,
+            may_degrade=True,
             prompt=None if own else prompt.name,
             prompt_version=None if own else prompt.version,
         )

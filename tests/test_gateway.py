@@ -287,6 +287,17 @@ class TestPolicies:
 
         assert end.model == "openai/b"
 
+    async def test_a_window_that_is_too_small_comes_last_however_cheap(
+        self, site: Site, tenant: str
+    ) -> None:
+        deployments = {"a": {"window": 512, "price": {"input": 0}}, "b": {}}
+        routes = {"chat": {"deployments": ["a", "b"], "policy": "cheapest"}}
+        async with site.gateway(deployments, routes) as gateway:
+            short = await completion_of(gateway, question("hi"), origin(tenant))
+            long = await completion_of(gateway, question("hi " * 2000), origin(tenant))
+
+        assert (short.model, long.model) == ("openai/a", "openai/b")
+
     async def test_who_cannot_use_tools_is_not_asked_to(self, site: Site, tenant: str) -> None:
         tool = ToolSpec(name="add", description="Adds.", parameters={"type": "object"})
         async with site.gateway({"a": {"supports": ["json"]}, "b": {}}) as gateway:
@@ -368,7 +379,7 @@ class TestCache:
         self, site: Site, provider: Provider, tenant: str
     ) -> None:
         routes = {"chat": CACHED["chat"] | {"stale": True}}
-        asked = question("What are your opening hours?", **SURE)
+        asked = question("What are your opening hours?", **SURE, may_degrade=True)
         async with site.gateway({"a": {}}, routes) as gateway:
             first = await completion_of(gateway, asked, origin(tenant))
             with as_owner(site.stack) as owner:
@@ -381,6 +392,19 @@ class TestCache:
             end = await completion_of(gateway, asked, origin(tenant))
 
         assert (end.degraded, end.cached, end.text) == (True, first.call_id, first.text)
+
+
+class TestStandIn:
+    async def test_only_who_can_use_a_stand_in_gets_one(self, site: Site, tenant: str) -> None:
+        routes = {"chat": {"deployments": ["a"], "fallback": "Later."}}
+        down = "[[fault:unavailable]]"
+        async with site.gateway({"a": {}}, routes) as gateway:
+            refused = await refusal_of(gateway, question(down), origin(tenant))
+            end = await completion_of(gateway, question(down, may_degrade=True), origin(tenant))
+
+        assert refused is not None
+        assert refused.code == "model_unavailable"
+        assert (end.text, end.degraded) == ("Later.", True)
 
 
 class Verdict(BaseModel):

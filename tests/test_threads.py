@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.database import row_counts
+from tests.database import as_owner, row_counts
 from tests.problems import problem
 from tests.stack import Api, Stack
 from tests.temporal_runs import is_open
@@ -165,6 +165,13 @@ class TestTitle:
         assert change(user, thread)["title"] == "Other"
 
 
+def call_statuses(stack: Stack, tenant: str, run: str) -> list[str]:
+    """How the model calls of a run ended."""
+    query = "SELECT status FROM model_calls WHERE tenant_id = %s AND run_id = %s"
+    with as_owner(stack) as owner:
+        return [status for (status,) in owner.execute(query, [tenant, run])]
+
+
 class TestDelete:
     def test_a_deleted_thread_is_gone_with_all_that_was_said(self, user: Api, stack: Stack) -> None:
         kept = user.thread()
@@ -203,6 +210,7 @@ class TestDelete:
         assert after.pop("audit_entries") == before.pop("audit_entries") + 1
         # The bill of what was said holds no words, and stays.
         assert after.pop("model_calls") == before.pop("model_calls") + 1
+        wait_until(lambda: call_statuses(stack, "threads", runs[0]) == ["cancelled"])
         assert after == before
 
     def test_who_watches_a_deleted_run_is_let_go(self, user: Api) -> None:

@@ -76,7 +76,7 @@ class LiteLLMGateway:
                     await self._remember(known, part)
                     yield part
         except ModelFailed as failure:
-            if not failure.facts.get("down"):
+            if not (request.may_degrade and failure.facts.get("down")):
                 raise
             async for part in self._stand_in(asked, failure):
                 yield part

@@ -40,9 +40,9 @@ class Routing:
         name = request.model
         route = await self.route(tenant_id, name)
         tokens = estimate(request)
-        candidates = fitting(self.candidates(route), _needs(request), tokens)
         health = await self._known_health() if route.policy == "fastest" else {}
-        ordered = in_order(route, candidates, health, _EXPECTED_OUTPUT)
+        candidates = in_order(route, self.candidates(route), health, _EXPECTED_OUTPUT)
+        ordered = fitting(candidates, _needs(request), tokens)
         output = request.max_output or route.max_output or ordered[0].deployment.max_output
         return Plan(name, route, ordered, tokens, output)
 
