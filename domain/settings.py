@@ -48,7 +48,7 @@ class Settings(Contract):
     routes: dict[str, Route] = {}
     tenant_requests_per_minute: int | None = Field(default=None, ge=1)
     tenant_tokens_per_minute: int | None = Field(default=None, ge=1)
-    breaker_minimum: int = Field(default=5, ge=1)
+    breaker_minimum: int = Field(default=4, ge=1)
     breaker_error_rate: float = Field(default=0.5, gt=0, le=1)
     breaker_seconds: float = Field(default=60, gt=0)
     system_prompt: str | None = None

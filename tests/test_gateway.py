@@ -407,6 +407,42 @@ class TestStandIn:
         assert (end.text, end.degraded) == ("Later.", True)
 
 
+class TestEmbeddings:
+    async def test_each_text_is_embedded_once_in_batches_and_billed(
+        self, site: Site, provider: Provider, tenant: str
+    ) -> None:
+        routes = {"chat": {"deployments": ["a"]}, "embed": {"deployments": ["e"]}}
+        texts = [f"text {'x' * number}" for number in range(70)]
+        async with site.gateway({"a": {}, "e": {}}, routes) as gateway:
+            first = await gateway.embed([*texts, texts[0]], origin(tenant))
+            again = await gateway.embed([texts[3], "new"], origin(tenant))
+            other = await gateway.embed([texts[3]], origin(f"{tenant}-b"))
+
+        assert first == [[float(len(text)), 1.0] for text in (*texts, texts[0])]
+        assert again == [[8.0, 1.0], [3.0, 1.0]]
+        assert other == [[8.0, 1.0]]
+        asked = [request["input"] for request in provider.script.requests]
+        assert [len(batch) for batch in asked] == [64, 6, 1, 1]
+        api = site.stack.client("boss", "admin", tenant)
+        (sums,) = api.get("/api/v1/usage", params={"group_by": "feature"}).json()["items"]
+        assert (sums["feature"], sums["calls"], sums["usage"]["input_tokens"]) == ("embed", 3, 71)
+
+    async def test_without_a_key_likeness_of_words_is_known(
+        self, site: Site, provider: Provider, tenant: str
+    ) -> None:
+        texts = ["How do I reset my password?", "how can I reset the password", "Sell two pumps"]
+        async with site.gateway({"a": {}}) as gateway:
+            one, alike, other = await gateway.embed(texts, origin(tenant))
+
+        def likeness(first: list[float], second: list[float]) -> float:
+            return sum(a * b for a, b in zip(first, second, strict=True))
+
+        assert len(one) == 384
+        assert likeness(one, one) == pytest.approx(1)
+        assert likeness(one, alike) > 0.8 > 0.3 > likeness(one, other)
+        assert not provider.script.requests
+
+
 class Verdict(BaseModel):
     """What a model is asked for."""
 

@@ -107,7 +107,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- One outcome into the window of the last 10 (unless it is unknown); true when it has opened the
+-- One outcome into the window of the last 8 (unless it is unknown); true when it has opened the
 -- breaker.
 CREATE FUNCTION note_outcome(deployment text, succeeded boolean, first_ms double precision,
     minimum integer, error_rate double precision, pause interval, block interval)
@@ -126,14 +126,14 @@ BEGIN
         h.calls := 0;
     END IF;
     IF succeeded IS NOT NULL THEN
-        h.outcomes := ((h.outcomes << 1) | (NOT succeeded)::integer) & ((1::bigint << 10) - 1);
-        h.calls := least(h.calls + 1, 10);
+        h.outcomes := ((h.outcomes << 1) | (NOT succeeded)::integer) & ((1::bigint << 8) - 1);
+        h.calls := least(h.calls + 1, 8);
     END IF;
     IF succeeded AND h.probing_until IS NOT NULL THEN
         h.open_until := NULL;
         h.probing_until := NULL;
     ELSIF NOT succeeded AND (h.probing_until IS NOT NULL OR (NOT was_open AND h.calls >= minimum
-        AND length(replace(h.outcomes::bit(10)::text, '0', '')) >= error_rate * h.calls)) THEN
+        AND length(replace(h.outcomes::bit(8)::text, '0', '')) >= error_rate * h.calls)) THEN
         h.open_until := clock_timestamp() + pause;
         h.probing_until := NULL;
     END IF;
@@ -153,7 +153,7 @@ CREATE FUNCTION health_of(names text[]) RETURNS TABLE (name text, state text, ca
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT d.name, CASE WHEN d.open_until IS NULL THEN 'closed'
             WHEN d.open_until > clock_timestamp() THEN 'open' ELSE 'half_open' END,
-        d.calls, length(replace(d.outcomes::bit(10)::text, '0', '')), d.first_token_ms,
+        d.calls, length(replace(d.outcomes::bit(8)::text, '0', '')), d.first_token_ms,
         greatest(0, coalesce(extract(epoch FROM
             greatest(d.open_until, d.blocked_until) - clock_timestamp()), 0))::double precision
     FROM deployment_health d WHERE d.name = ANY (names)
