@@ -78,8 +78,15 @@ class Stack:
     def pid(self, name: str) -> int:
         """The process id of `api`, `worker-1`, `temporal` or `postgres`, as soon as it lives."""
         pids = PidFile(self.data_dir / "pids.json")
-        wait_until(lambda: name in pids.living())
-        return pids.living()[name].pid
+        found: list[int] = []
+
+        def lives() -> bool:
+            process = pids.living().get(name)
+            found[:] = [process.pid] if process else []
+            return bool(found)
+
+        wait_until(lives)
+        return found[0]
 
     def token(self, user: str, role: str = "developer", tenant: str = "default") -> str:
         """A JWT of this installation."""
