@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from db import deployments
 from db.alerts import raise_alert
 from db.reservations import Reservation, reserve
+from db.routes import RouteOverrides
 from db.session import Connection, Database, many
 from domain.alerts import AlertKind
 from domain.errors import ModelFailed
@@ -76,7 +77,6 @@ SELECT DISTINCT deployment FROM model_calls
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND attempt < %(attempt)s
   AND feature = %(feature)s AND status NOT IN ('ok', 'open', 'cached', 'cancelled', 'lost')
 """
-_OVERRIDES = "SELECT route, value FROM route_overrides WHERE tenant_id = %(tenant)s"
 
 
 class PostgresCalls:
@@ -148,9 +148,7 @@ class PostgresCalls:
 
     async def overrides(self, tenant_id: str) -> dict[str, Route]:
         """A tenant's own routes."""
-        async with self._database.transaction(tenant_id) as connection:
-            rows = await many(connection, _OVERRIDES, {"tenant": tenant_id})
-        return {row["route"]: Route.model_validate(row["value"]) for row in rows}
+        return await RouteOverrides(self._database).read(tenant_id)
 
     async def _open(self, connection: Connection, opening: CallOpening) -> OpenedModelCall:
         place, refusals = await deployments.enter(connection, opening, self._settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 from activities.ports import CallLedger, EmbeddingCache
 from adapters.models.errors import FAILURES, failure
+from adapters.models.failover import NOT_ITS_FAULT
 from adapters.models.prices import cost_micros
 from adapters.models.routing import Routing
 from adapters.offline import lexical
@@ -121,7 +122,8 @@ class Embedder:
             told = {"status": "ok", "usage": usage, "cost_micros": cost, "healthy": True}
             return vectors
         except ModelFailed as failed:
-            told = {"status": failed.code, "healthy": False}
+            blamed = failed.code not in NOT_ITS_FAULT
+            told = {"status": failed.code, "healthy": False if blamed else None}
             raise
         finally:
             told["total_ms"] = (time.monotonic() - begun) * 1000

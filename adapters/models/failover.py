@@ -28,7 +28,7 @@ _SWITCHED = frozenset(
 # The provider refused before it worked: nothing was taken.
 _FREE = frozenset({"model_rate_limited", "model_credentials", "model_rejected", "context_too_long"})
 # What the caller did wrong tells nothing of the deployment.
-_NOT_ITS_FAULT = frozenset({"model_rejected", "context_too_long"})
+NOT_ITS_FAULT = frozenset({"model_rejected", "context_too_long"})
 _AT_ONCE = timedelta(milliseconds=1)
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +126,7 @@ class Failover:
     ) -> None:
         """A failure to write this down must not hide the failure; the call is swept up later."""
         told: dict[str, bool | float | None] = {"healthy": False}
-        if failed.code in _NOT_ITS_FAULT:
+        if failed.code in NOT_ITS_FAULT:
             told = {"healthy": None}
         elif failed.code == "model_rate_limited" and failed.retry_after is not None:
             told = {"healthy": None, "blocked_seconds": failed.retry_after.total_seconds()}
