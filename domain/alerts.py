@@ -14,6 +14,8 @@ class AlertKind(StrEnum):
     DEPLOYMENT_OPENED = "deployment.opened"  #: {code} the circuit breaker has opened
     BUDGET_WARNED = "budget.warned"  #: {spent_micros, soft_micros} the soft limit is reached
     BUDGET_EXCEEDED = "budget.exceeded"  #: {spent_micros, hard_micros} calls are refused
+    SCORES_DRIFTED = "scores.drifted"  #: {run_id, psi, limit} inputs or scores have moved
+    SCORES_UNFAIR = "scores.unfair"  #: {run_id, attribute, group, ratio} below four fifths
 
 
 class Alert(Contract):

@@ -36,6 +36,13 @@ class Scope(StrEnum):
     PROMPTS_WRITE = "prompts:write"
     PROMPTS_ADMIN = "prompts:admin"
     ALERTS_READ = "alerts:read"
+    LEADS_READ = "leads:read"
+    LEADS_WRITE = "leads:write"
+    SCORING_READ = "scoring:read"
+    SCORING_WRITE = "scoring:write"
+    SCORING_ADMIN = "scoring:admin"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
     KEYS_ADMIN = "keys:admin"
 
 
@@ -56,6 +63,13 @@ _FIRST_ROLE = {
     Scope.PROMPTS_ADMIN: Role.MANAGER,
     Scope.BUDGETS_ADMIN: Role.MANAGER,
     Scope.ALERTS_READ: Role.MANAGER,
+    Scope.LEADS_READ: Role.VIEWER,
+    Scope.SCORING_READ: Role.VIEWER,
+    Scope.LEADS_WRITE: Role.ANALYST,
+    Scope.SCORING_WRITE: Role.ANALYST,
+    Scope.SCHEDULES_READ: Role.ANALYST,
+    Scope.SCORING_ADMIN: Role.MANAGER,
+    Scope.SCHEDULES_WRITE: Role.MANAGER,
     Scope.MODELS_ADMIN: Role.ADMIN,
     Scope.KEYS_ADMIN: Role.ADMIN,
 }

@@ -29,6 +29,13 @@ class EventType(StrEnum):
     DECISION_REQUESTED = "decision.requested"  #: {decision_id, call_id, tool, arguments, digest, …}
     DECISION_MADE = "decision.made"  #: {decision_id, verdict, decided_by}
     MESSAGE_STEERED = "message.steered"  #: {message_id, text} joined the run at its next step
+    LEAD_SCORED = "lead.scored"  #: {lead_id, score, before, confidence, reasoning, components, …}
+    BATCH_STARTED = "batch.started"  #: {total, plan}
+    BATCH_PROGRESSED = "batch.progressed"  #: {total, scored, failed, rate, eta_seconds}
+    BATCH_PAUSED = "batch.paused"  #: {note}
+    BATCH_RESUMED = "batch.resumed"  #: {}
+    TRAINING_PROGRESSED = "training.progressed"  #: {stage, leads}
+    CHECK_REPORTED = "check.reported"  #: {drift, fairness}
     RUN_FINISHED = "run.finished"  #: {outcome, text, error, steps, usage, cost_micros}
 
 

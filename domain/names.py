@@ -18,18 +18,30 @@ class Kind(StrEnum):
     """The kinds of runs: the second part of a workflow id, the first of a run id."""
 
     TURN = "turn"
+    SCORE = "score"
+    BATCH = "batch"
+    TRAINING = "training"
+    CHECK = "check"
+    FEED = "feed"
 
 
 class TaskQueue(StrEnum):
-    """One queue per worker role; a workflow and its activities share it."""
+    """One queue per worker role; a workflow and its activities share it. What may take long and
+    nobody waits for has a queue of its own, so that it never holds a slot that a person needs."""
 
     CHAT = "chat"
+    LEADS = "leads"
+    BATCH = "batch"
 
 
 class WorkflowType(StrEnum):
     """Workflows, named by the thing that happens."""
 
     CHAT_TURN = "ChatTurn"
+    LEAD_SCORE = "LeadScore"
+    LEAD_BATCH = "LeadBatch"
+    MODEL_TRAINING = "ModelTraining"
+    SCORE_CHECK = "ScoreCheck"
 
 
 class Lane:
@@ -62,6 +74,12 @@ def workflow_id(tenant_id: str, run: str) -> str:
     """The run's workflow id; the tenant comes first, because it selects the encryption key."""
     kind, _, business_id = run.partition(".")
     return f"{tenant_id}/{kind}/{business_id}"
+
+
+def run_of(workflow: str) -> str:
+    """The id of the run that a workflow id stands for: the inverse of `workflow_id`."""
+    _, kind, business_id = workflow.split("/", 2)
+    return f"{kind}.{business_id}"
 
 
 def effect_key(run: str, step: int, call: int) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from domain.base import Contract
 from domain.models import Usage
@@ -30,6 +31,8 @@ class Outcome(StrEnum):
     EXHAUSTED = "exhausted"
     TIMED_OUT = "timed_out"
     TERMINATED = "terminated"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
 
 
 class RunRef(Contract):
@@ -65,11 +68,31 @@ class Run(Contract):
     finished_at: datetime | None
 
 
-class Ending(Contract):
-    """How to close a run that did not close itself."""
+class RunClosing(Contract):
+    """How to close a run. `result` joins the data of `run.finished`."""
 
+    run: RunRef
     outcome: Outcome
-    error: RunError | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    result: dict[str, Any] = {}
+
+
+class Launch(Contract):
+    """A run that is to be started: its workflow's input, and what the Web UI shows of it.
+
+    `delay_seconds` lets what follows at once join this run; `model` is what its row says.
+    """
+
+    run: RunRef
+    kind: Kind
+    subject_id: str
+    user_id: str
+    model: str
+    summary: str
+    input: dict[str, Any]
+    delay_seconds: float = 0
+    urgent: bool = True
 
 
 class Closed(Contract):

@@ -1,0 +1,170 @@
+"""Batches: many leads scored by one run, its plan, its parts and its counts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from domain.base import Contract
+from domain.experiments import ScoringPlan
+from domain.leads import LeadFilter, LeadId
+from domain.runs import Outcome, RunRef
+
+MOST_IDS = 10_000
+
+
+class Selection(Contract):
+    """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
+
+    ids: tuple[LeadId, ...] | None = Field(default=None, max_length=MOST_IDS)
+    filter: LeadFilter | None = None
+    failed_of: str | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether at most one way to choose is given."""
+        return sum(x is not None for x in (self.ids, self.filter, self.failed_of)) <= 1
+
+
+class BatchMode(StrEnum):
+    """`score` shows its scores; `test` compares models, and shows nothing."""
+
+    SCORE = "score"
+    TEST = "test"
+
+
+class BatchOrder(Contract):
+    """What to score, with what. Without `model` and `experiment`, the champion scores, and the
+    experiment that runs; `models` are those that a test compares."""
+
+    mode: BatchMode = BatchMode.SCORE
+    selection: Selection = Selection()
+    model: str | None = None
+    experiment: str | None = None
+    models: tuple[str, ...] = ()
+    parallel: int | None = Field(default=None, ge=1, le=32)
+    note: str = Field(default="", max_length=200)
+
+
+class BatchInput(Contract):
+    """What LeadBatch starts with. A batch that a schedule starts brings its `order`; one that the
+    API accepted has it in the record. `cursor` and `done`: where an earlier run of the same
+    workflow stopped to begin a new history."""
+
+    tenant_id: str
+    user_id: str
+    order: BatchOrder | None = None
+    cursor: str = ""
+    opened: bool = False
+    paused: bool = False
+
+
+class BatchOpening(Contract):
+    """What a batch was found to be. `finished`: there is nothing to do, or it has ended."""
+
+    total: int
+    parallel: int
+    chunk: int
+    finished: bool = False
+
+
+class Chunk(Contract):
+    """Leads after one id, up to another."""
+
+    after: str
+    upto: str
+
+
+class ChunkPlan(Contract):
+    """The next chunks of a batch; `last`: there are no more behind them."""
+
+    chunks: tuple[Chunk, ...]
+    last: bool
+
+
+class PlanRef(Contract):
+    """Ask for the chunks behind a cursor."""
+
+    run: RunRef
+    after: str
+    chunk: int
+
+
+class ChunkRef(Contract):
+    """One chunk of a batch."""
+
+    run: RunRef
+    chunk: Chunk
+
+
+class ChunkResult(Contract):
+    """What became of a chunk. `paused_at`: it stopped behind this id, because the batch is paused;
+    `over_budget`: the money ran out, so what is left was not asked."""
+
+    scored: int
+    failed: int
+    paused_at: str | None = None
+    over_budget: bool = False
+
+
+class BatchResult(Contract):
+    """How a batch ended."""
+
+    outcome: Outcome
+    scored: int
+    failed: int
+
+
+class Pausing(Contract):
+    """Whether a batch rests, and why."""
+
+    run: RunRef
+    paused: bool
+    note: str = ""
+
+
+class BatchCounts(Contract):
+    """How far a batch is: leads, leads per second, seconds that are left."""
+
+    total: int
+    scored: int
+    failed: int
+    rate: float
+    eta_seconds: float | None
+    cost_micros: int
+
+
+class Batch(Contract):
+    """A batch as the API shows it."""
+
+    run_id: str
+    mode: BatchMode
+    status: Literal["queued", "running", "paused", "cancelling", "finished"]
+    outcome: Outcome | None
+    plan: ScoringPlan
+    selection: dict[str, Any]
+    counts: BatchCounts
+    note: str
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Failure(Contract):
+    """A lead that a batch could not score."""
+
+    lead_id: str
+    code: str
+    detail: str
+
+
+class Estimate(Contract):
+    """What a batch would be, without doing it. `cost_micros` is what model calls would cost at
+    most, from the last calls of that kind or from the length of a prompt; rules cost nothing."""
+
+    leads: int
+    models: list[str]
+    cost_micros: int
+    seconds: float
+    basis: str

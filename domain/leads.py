@@ -1,0 +1,152 @@
+"""Leads: who might buy, what they did, and how it ended."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from domain.base import Contract
+from domain.names import ID_PATTERN
+
+MAX_PROFILE_BYTES = 32 * 1024
+LeadId = Annotated[str, Field(pattern=ID_PATTERN)]
+EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+Words = Annotated[str, Field(max_length=500)]
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_aware)]
+
+
+class Profile(BaseModel):
+    """What is known of a lead: a few fields that everything here knows, and any others."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+
+    name: Words | None = None
+    email: Words | None = None
+    company: Words | None = None
+    title: Words | None = None
+    industry: Words | None = None
+    size: int | None = Field(default=None, ge=0, le=10_000_000)
+    country: Words | None = None
+    source: Words | None = None
+
+    @model_validator(mode="after")
+    def _storable(self) -> "Profile":
+        text = json.dumps(self.model_extra, ensure_ascii=False)
+        if len(text.encode(errors="replace")) > MAX_PROFILE_BYTES:
+            raise ValueError(f"a profile may have {MAX_PROFILE_BYTES // 1024} KiB")
+        return self
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """As it is kept: what was given, no more."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+# What no model may see or learn from: it says who somebody is, not what they want.
+IDENTIFYING = frozenset({"name", "email", "phone", "first_name", "last_name", "address"})
+
+
+class Ending(StrEnum):
+    """How it ended with a lead."""
+
+    WON = "won"
+    LOST = "lost"
+
+
+class LeadOutcome(Contract):
+    """How it ended: when, and what it was worth (in the tenant's currency)."""
+
+    outcome: Ending
+    when: Time | None = None
+    value: float | None = Field(default=None, ge=0, le=1e12)
+
+
+class NewLeadEvent(Contract):
+    """Something that a lead did. The same id is the same event; without one, the same type, time
+    and properties are."""
+
+    id: LeadId | None = None
+    type: EventName
+    time: Time | None = None
+    properties: dict[str, Any] = {}
+
+    def key(self, now: datetime) -> str:
+        """What tells this event from others."""
+        if self.id is not None:
+            return self.id
+        time = (self.time or now).astimezone(UTC).isoformat()
+        said = json.dumps([self.type, time, self.properties], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+class LeadEvent(Contract):
+    """An event as it is kept."""
+
+    id: str
+    type: str
+    time: datetime
+    properties: dict[str, Any]
+
+
+class Lead(Contract):
+    """A lead as the API shows it, with its score as it stands."""
+
+    id: str
+    profile: dict[str, Any]
+    outcome: Ending | None
+    outcome_at: datetime | None
+    outcome_value: float | None
+    score: float | None
+    scored_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class LeadFilter(Contract):
+    """Which leads: all that meet every condition that is given. `profile` compares fields of the
+    profile, each with one value or any of a list."""
+
+    profile: dict[str, str | bool | float | list[str | bool | float]] = {}
+    outcome: Ending | None = None
+    open: bool | None = None
+    min_score: float | None = None
+    max_score: float | None = None
+    scored_before: Time | None = None
+    updated_after: Time | None = None
+
+
+class Rejected(Contract):
+    """A line of a file that was not taken, and why."""
+
+    line: int
+    reason: str
+    text: str
+
+
+class Imported(Contract):
+    """What became of a file. `stopped`: where reading ended before the file did, and why;
+    `rejects` are the first thousand, `rejected` counts them all."""
+
+    loaded: int
+    unchanged: int
+    rejected: int
+    rejects: list[Rejected]
+    stopped: Rejected | None = None
+
+
+class LeadRow(Contract):
+    """A line of a file on its way into the database."""
+
+    line: int
+    id: str
+    profile: dict[str, Any]
+    outcome: LeadOutcome | None = None

@@ -1,0 +1,79 @@
+"""Inputs: what a learned model reads of a lead, and how it turns that into numbers."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from domain.base import Contract
+from domain.scoring.subjects import Behaviour, Subject, Value, at_path, plain
+
+WINDOW_DAYS = 90.0
+NEVER_DAYS = 365.0
+
+
+class Input(Contract):
+    """One input: a field of the profile, the count of an event type in the last 90 days, or the
+    days since the last one (365: never).
+
+    With `levels` it is a choice among texts, each with its `frequencies` in the training data and
+    its `ranks` by outcome; without, a number with its `mean` and `scale` (standard deviation).
+    """
+
+    source: Literal["field", "count", "recency"]
+    key: str
+    levels: tuple[str, ...] = ()
+    frequencies: tuple[float, ...] = ()
+    ranks: tuple[float, ...] = ()
+    mean: float = 0
+    scale: float = 1
+
+    @property
+    def name(self) -> str:
+        """How features and components call it."""
+        if self.source == "field":
+            return self.key
+        return f"events.{self.key}" if self.source == "count" else f"days_since.{self.key}"
+
+    def read(self, subject: Subject) -> Value:
+        """This input's value of a subject; None if it is not known."""
+        if self.source == "field":
+            return plain(at_path(subject.profile, self.key))
+        return behaviour(self.source, self.key, subject.behaviours)
+
+    def level(self, value: Value) -> int | None:
+        """Which level a value is, or None for one that training did not see."""
+        text = level_text(value)
+        return self.levels.index(text) if text in self.levels else None
+
+    def number(self, value: Value) -> float:
+        """The value as a tree reads it: a number, a level's rank, or NaN if it is not known."""
+        if self.levels:
+            level = self.level(value)
+            return math.nan if level is None else self.ranks[level]
+        return as_number(value)
+
+
+def behaviour(
+    source: Literal["count", "recency"], kind: str, behaviours: Sequence[Behaviour]
+) -> float:
+    """How often something happened in the last 90 days, or how many days ago it did last."""
+    ages = [done.age_days for done in behaviours if done.type == kind and done.age_days >= 0]
+    if source == "count":
+        return float(sum(age < WINDOW_DAYS for age in ages))
+    return round(min([*ages, NEVER_DAYS]), 4)
+
+
+def level_text(value: Value) -> str | None:
+    """A value as the name of a level."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) else value
+
+
+def as_number(value: Value) -> float:
+    """A value as a number; NaN for what is none."""
+    if isinstance(value, int | float):
+        return float(value)
+    return math.nan

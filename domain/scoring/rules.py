@@ -1,0 +1,178 @@
+"""Rules: a readable file of weighted conditions, with behaviour that counts less as time goes by.
+
+A rule set is TOML: `base` points, then `[[rule]]` tables. Each rule has a `factor`, `points`, and
+either a `field` of the profile with one condition, or an `event` type with `half_life_days`
+(each event counts 0.5 ** (age / half life)) or `within_days` (each one counts 1 until then).
+"""
+
+import tomllib
+from typing import Annotated, Any, Literal, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from domain.errors import Invalid
+from domain.scores import Component, Score, bounded
+from domain.scoring.subjects import Behaviour, Subject, Value, at_path, plain
+
+_CONDITIONS = ("equals", "is_in", "contains", "at_least", "below", "known")
+Words = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Rule(BaseModel):
+    """One weighted condition. `points` are for a profile that meets it, or for each event (once
+    decayed); `most` limits what events may add."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: Words
+    points: float = Field(ge=-100, le=100)
+    explanation: str = Field(default="", max_length=300)
+    field: Words | None = None
+    equals: str | bool | float | None = None
+    is_in: tuple[str | bool | float, ...] | None = None
+    contains: Words | None = None
+    at_least: float | None = None
+    below: float | None = None
+    known: Literal[True] | None = None
+    event: Words | None = None
+    half_life_days: float | None = Field(default=None, gt=0)
+    within_days: float | None = Field(default=None, gt=0, le=365)
+    most: float | None = Field(default=None, ge=0, le=100)
+    where: dict[str, str | bool | float] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Rule":
+        if (self.field is None) == (self.event is None):
+            raise ValueError("a rule is about a field or about an event")
+        given = [name for name in _CONDITIONS if getattr(self, name) is not None]
+        if self.field is not None and not given:
+            raise ValueError(f"a field needs one of: {', '.join(_CONDITIONS)}")
+        if self.event is not None and (given or not (self.half_life_days or self.within_days)):
+            raise ValueError("an event needs half_life_days or within_days, and no condition")
+        return self
+
+    @property
+    def feature(self) -> str:
+        """The name of what this rule reads."""
+        if self.field is not None:
+            return self.field
+        fading = f"~{self.half_life_days:g}d" if self.half_life_days else ""
+        window = f"<{self.within_days:g}d" if self.within_days else ""
+        chosen = ",".join(f"{name}={value}" for name, value in sorted(self.where.items()))
+        return f"events.{self.event}{fading}{window}{f'[{chosen}]' if chosen else ''}"
+
+    def read(self, subject: Subject) -> Value:
+        """What this rule finds: a field's value, or how much its events still count."""
+        if self.field is not None:
+            return plain(at_path(subject.profile, self.field))
+        return round(sum(map(self._counts, subject.behaviours)), 4)
+
+    def holds(self, value: Value) -> bool:
+        """Whether a field's value meets every condition of the rule."""
+        if value is None:
+            return False
+        return (
+            (self.equals is None or value == self.equals)
+            and (self.is_in is None or value in self.is_in)
+            and (self.contains is None or self.contains.lower() in str(value).lower())
+            and (self.at_least is None or (_is_number(value) and value >= self.at_least))
+            and (self.below is None or (_is_number(value) and value < self.below))
+        )
+
+    def points_for(self, value: Value) -> float:
+        """The points that a value is worth."""
+        if self.field is not None:
+            return self.points if self.holds(value) else 0.0
+        points = self.points * float(value or 0)
+        if self.most is not None:
+            points = max(-self.most, min(self.most, points))
+        return round(points, 2)
+
+    def _counts(self, behaviour: Behaviour) -> float:
+        if behaviour.type != self.event or behaviour.age_days < 0:
+            return 0.0
+        if self.within_days is not None and behaviour.age_days >= self.within_days:
+            return 0.0
+        if any(behaviour.properties.get(name) != value for name, value in self.where.items()):
+            return 0.0
+        if self.half_life_days is None:
+            return 1.0
+        return float(0.5 ** (behaviour.age_days / self.half_life_days))
+
+
+class RuleSet(BaseModel):
+    """A validated rule file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = Field(default="", max_length=2000)
+    base: float = Field(default=0, ge=0, le=100)
+    rule: tuple[Rule, ...] = Field(min_length=1, max_length=200)
+
+    def features(self, subject: Subject) -> dict[str, Value]:
+        """What the rules read of a subject."""
+        return {rule.feature: rule.read(subject) for rule in self.rule}
+
+    def score(self, features: dict[str, Value]) -> Score:
+        """The base and the points of each rule that holds."""
+        found = [_component(rule, features.get(rule.feature)) for rule in self.rule]
+        components = [component for component in found if component.contribution]
+        if self.base:
+            words = "Every lead begins here."
+            base = Component(
+                factor="base", weight=self.base, value=1, contribution=self.base, explanation=words
+            )
+            components.insert(0, base)
+        score, components_in = bounded(components)
+        return Score.model_construct(
+            score=score,
+            confidence=self._confidence(features),
+            components=components_in,
+            features=features,
+        )
+
+    def _confidence(self, features: dict[str, Value]) -> float:
+        # Behaviour that did not happen is known as well: only fields can be unknown.
+        whole = sum(abs(rule.points) for rule in self.rule)
+        missing = sum(
+            abs(rule.points)
+            for rule in self.rule
+            if rule.field is not None and features.get(rule.feature) is None
+        )
+        return round(1 - missing / whole, 3) if whole else 1.0
+
+
+def parse(text: str) -> RuleSet:
+    """A rule set from TOML; raises Invalid (`rules_invalid`) that names each wrong place."""
+    try:
+        return RuleSet.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"The rules are not TOML: {error}.", code="rules_invalid") from None
+    except ValidationError as error:
+        raise Invalid(readable(error), code="rules_invalid") from None
+
+
+def readable(error: ValidationError) -> str:
+    """What is wrong, by path: `rule.2.points: …`."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'all'}: {item['msg']}" for item in found)
+
+
+def _component(rule: Rule, value: Value) -> Component:
+    return Component.model_construct(
+        factor=rule.factor,
+        weight=rule.points,
+        value=value,
+        contribution=rule.points_for(value),
+        explanation=rule.explanation or _explained(rule, value),
+    )
+
+
+def _explained(rule: Rule, value: Value) -> str:
+    if rule.event is not None:
+        return f"{rule.event}, counted {value:g} times as time goes by."
+    return f"{rule.field} is {value!r}."
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,44 @@
+"""Subjects: what is known of a lead at one moment, in the shape that models read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Value = float | int | str | bool | None
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One thing that a lead did, `age_days` before the moment of scoring."""
+
+    type: str
+    age_days: float
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A lead at the moment of scoring. Behaviours are those before that moment, at most the
+    latest 500 of the last 365 days."""
+
+    lead_id: str
+    profile: Mapping[str, Any]
+    behaviours: Sequence[Behaviour] = ()
+
+
+def at_path(profile: Mapping[str, Any], path: str) -> Any:
+    """The value at `a.b.c` in nested objects, or None."""
+    if path in profile:
+        return profile[path]
+    found: Any = profile
+    for part in path.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(part)
+    return found
+
+
+def plain(value: Any) -> Value:
+    """A value that a model can read: objects and lists are none."""
+    return value if isinstance(value, str | bool | int | float) else None
