@@ -18,7 +18,7 @@ def decode_place(cursor: str | None) -> tuple[datetime | None, str | None]:
     """The time and the id behind which a page begins; raises Invalid (`cursor_invalid`)."""
     if not cursor:
         return None, None
-    time, after = _decode(cursor, 2)
+    time, after = decode(cursor, 2)
     if not isinstance(time, str) or not isinstance(after, str):
         raise _bad_cursor()
     try:
@@ -29,13 +29,14 @@ def decode_place(cursor: str | None) -> tuple[datetime | None, str | None]:
 
 def decode_numbers(cursor: str, length: int) -> list[int]:
     """The whole numbers behind which a page begins; raises Invalid (`cursor_invalid`)."""
-    numbers = _decode(cursor, length)
+    numbers = decode(cursor, length)
     if any(type(number) is not int or abs(number) > 2**31 - 1 for number in numbers):
         raise _bad_cursor()
     return numbers
 
 
-def _decode(cursor: str, length: int) -> list[Any]:
+def decode(cursor: str, length: int) -> list[Any]:
+    """The parts of a cursor; raises Invalid (`cursor_invalid`)."""
     try:
         parts = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError:

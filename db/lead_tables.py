@@ -48,6 +48,13 @@ class LeadScoreRow(columns.Row, table=True):
     __tablename__ = "lead_scores"
     __table_args__ = (
         Index("lead_scores_by_lead", "tenant_id", "lead_id", "calculated_at"),
+        Index(
+            "lead_scores_by_experiment",
+            "tenant_id",
+            "experiment_id",
+            "lead_id",
+            postgresql_where=sql("experiment_id IS NOT NULL"),
+        ),
         Index("lead_scores_by_time", "calculated_at", postgresql_using="brin"),
     )
     run_id: str = Field(primary_key=True, sa_type=Text)

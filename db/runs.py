@@ -15,7 +15,7 @@ _STATUS = "CASE WHEN cancelling AND finished_at IS NULL THEN 'cancelling' ELSE s
 _COLUMNS = f"""id, kind, subject_id, user_id, {_STATUS} AS status, outcome, error_code,
     error_detail, model, step AS steps, last_seq, input_tokens, output_tokens, cost_micros,
     created_at, finished_at"""
-_VISIBLE = "tenant_id = %(tenant)s AND (%(all)s OR user_id = %(user)s)"
+_VISIBLE = "tenant_id = %(tenant)s AND (%(all)s OR user_id = %(user)s) AND kind <> 'feed'"
 _READ = f"SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE} AND id = %(run)s"
 _LIST = f"""
 SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}

@@ -30,6 +30,7 @@ class EventType(StrEnum):
     DECISION_MADE = "decision.made"  #: {decision_id, verdict, decided_by}
     MESSAGE_STEERED = "message.steered"  #: {message_id, text} joined the run at its next step
     LEAD_SCORED = "lead.scored"  #: {lead_id, score, before, confidence, reasoning, components, …}
+    LEAD_FORGOTTEN = "lead.forgotten"  #: {} told of a lead that was erased; its seq remains
     BATCH_STARTED = "batch.started"  #: {total, plan}
     BATCH_PROGRESSED = "batch.progressed"  #: {total, scored, failed, rate, eta_seconds}
     BATCH_PAUSED = "batch.paused"  #: {note}

@@ -52,6 +52,8 @@ CREATE TABLE lead_scores (
     PRIMARY KEY (tenant_id, run_id, lead_id, arm)
 );
 CREATE INDEX lead_scores_by_lead ON lead_scores (tenant_id, lead_id, calculated_at);
+CREATE INDEX lead_scores_by_experiment ON lead_scores (tenant_id, experiment_id, lead_id)
+    WHERE experiment_id IS NOT NULL;
 CREATE INDEX lead_scores_by_time ON lead_scores USING brin (calculated_at);
 CREATE TABLE lead_standings (
     tenant_id text NOT NULL,

@@ -1,0 +1,174 @@
+"""Batch pages: leads read and scores kept in order, each counted once, told once a second."""
+
+from typing import Any
+
+from db import ledger, scores, subjects
+from db.lead_filters import STANDING, conditions
+from db.scoring_models import settings_of
+from db.session import Connection, many, one
+from domain.batches import Batch, BatchCounts, BatchOpening, ChunkRef
+from domain.errors import NotFound
+from domain.events import EventType, NewEvent
+from domain.experiments import ScoringPlan, assignments
+from domain.runs import RunRef
+from domain.scoring.work import LeadTask, PageDone, ScoringTask
+
+# A chunk is an activity: three events of history and ten milliseconds of everybody's time.
+_CHUNK, _CHUNK_OF_CALLS = 1_000, 10
+_PARALLEL, _PARALLEL_CALLS = 2, 8
+_FAIL = """
+INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
+SELECT %(tenant)s, %(run)s, f.lead, f.code, f.detail
+FROM unnest(%(leads)s::text[], %(codes)s::text[], %(details)s::text[]) AS f (lead, code, detail)
+ON CONFLICT DO NOTHING RETURNING lead_id
+"""
+_COUNT = """
+UPDATE lead_batches SET scored = scored + %(scored)s, failed = failed + %(failed)s,
+    cost_micros = cost_micros + %(cost)s
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+RETURNING paused, clock_timestamp() - told_at > interval '1 second' AS due
+"""
+_TELL = """
+UPDATE lead_batches b SET told = scored + failed, told_at = clock_timestamp(),
+    rate = (scored + failed - told)
+        / greatest(extract(epoch FROM clock_timestamp() - told_at), 0.001)
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+RETURNING total, scored, failed, rate, cost_micros
+"""
+_SHOWN = """
+SELECT b.run_id, b.mode, b.plan, b.selection, b.note, b.created_at, b.total, b.scored, b.failed,
+    b.rate, b.cost_micros, r.outcome, r.user_id AS created_by, r.finished_at,
+    CASE WHEN r.cancelling AND r.finished_at IS NULL THEN 'cancelling'
+        WHEN b.paused AND r.finished_at IS NULL THEN 'paused' ELSE r.status END AS status
+FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
+WHERE b.tenant_id = %(tenant)s AND (%(run)s::text IS NULL OR b.run_id = %(run)s)
+  AND (%(time)s::timestamptz IS NULL OR (b.created_at, b.run_id) < (%(time)s::timestamptz, %(after)s))
+ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
+"""
+
+
+def opening(total: int, parallel: int | None, *, asks: bool, finished: bool) -> BatchOpening:
+    """How a batch is cut: calls of models are slow and cost money, so their chunks are small."""
+    usual = _PARALLEL_CALLS if asks else _PARALLEL
+    chunk = _CHUNK_OF_CALLS if asks else _CHUNK
+    return BatchOpening(total=total, parallel=parallel or usual, chunk=chunk, finished=finished)
+
+
+async def read(
+    connection: Connection,
+    ref: ChunkRef,
+    after: str,
+    size: int,
+    plan: ScoringPlan,
+    selection: tuple[str, dict[str, Any]],
+    user_id: str,
+    *,
+    again: bool,
+) -> ScoringTask:
+    """The next leads of a chunk behind an id, as they are now."""
+    run = ref.run
+    settings = await settings_of(connection, run.tenant_id)
+    chosen, values = selection
+    condition, more = conditions(plan.filter)
+    values = values | {f"in_{name}": value for name, value in more.items()}
+    query = f"""
+        SELECT {subjects.COLUMNS}, now() AS as_of,
+            coalesce({condition.replace("%(", "%(in_")}, false) AS in_filter
+        FROM leads l {STANDING}
+        WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND l.id <= %(upto)s AND {chosen}
+          AND (NOT %(again)s OR NOT EXISTS (SELECT FROM lead_scores c
+            WHERE c.tenant_id = l.tenant_id AND c.run_id = %(run)s AND c.lead_id = l.id))
+          AND (NOT %(again)s OR NOT EXISTS (SELECT FROM lead_failures x
+            WHERE x.tenant_id = l.tenant_id AND x.run_id = %(run)s AND x.lead_id = l.id))
+        ORDER BY l.id LIMIT %(size)s
+    """
+    values |= {"tenant": run.tenant_id, "run": run.run_id, "after": after}
+    values |= {"upto": ref.chunk.upto, "size": size, "again": again}
+    rows = await many(connection, query, values)
+    now = await one(connection, "SELECT now() AS as_of", {})
+    assert now is not None
+    leads = []
+    for found in map(subjects.read, rows):
+        lead_id = found.subject.lead_id
+        given = assignments(plan, run.tenant_id, lead_id, in_filter=found.in_filter)
+        leads.append(LeadTask(found.subject, found.digest, given))
+    return ScoringTask(
+        leads=leads,
+        user_id=user_id,
+        as_of=now["as_of"],
+        valid_hours=settings.valid_hours,
+        experiment_id=plan.experiment_id,
+    )
+
+
+async def keep(connection: Connection, run: RunRef, done: PageDone) -> tuple[int, int, int]:
+    """Keep scores and failures; how many leads were scored and failed for the first time, and
+    what the scores cost."""
+    scored, cost = 0, 0
+    if done.scored:
+        scored, cost = await scores.store(connection, run, done.task, done.scored)
+    if not done.failed:
+        return scored, 0, cost
+    values = {
+        "tenant": run.tenant_id,
+        "run": run.run_id,
+        "leads": [failed.lead_id for failed in done.failed],
+        "codes": [failed.code for failed in done.failed],
+        "details": [failed.detail for failed in done.failed],
+    }
+    return scored, len(await many(connection, _FAIL, values)), cost
+
+
+async def count(connection: Connection, run: RunRef, scored: int, failed: int, cost: int) -> bool:
+    """Add to a batch's counts, and tell its readers once a second; whether it is paused.
+
+    The row of the batch is locked from here on: nothing slow may follow in the transaction.
+    """
+    values = {"tenant": run.tenant_id, "run": run.run_id}
+    counts = {"scored": scored, "failed": failed, "cost": cost}
+    row = await one(connection, _COUNT, values | counts)
+    assert row is not None
+    if row["due"]:
+        await tell(connection, run)
+    return bool(row["paused"])
+
+
+async def tell(connection: Connection, run: RunRef) -> None:
+    """Append how far a batch is to its events."""
+    values = {"tenant": run.tenant_id, "run": run.run_id}
+    row = await one(connection, _TELL, values)
+    if row is None:
+        return
+    data = _counts(row).model_dump()
+    event = NewEvent(type=EventType.BATCH_PROGRESSED, data=data)
+    await ledger.append(connection, run, 1, 0, [event], fenced=False)
+
+
+async def shown(connection: Connection, run: RunRef) -> Batch:
+    """One batch as the API shows it; raises NotFound (`batch_unknown`)."""
+    rows = await listed(connection, run.tenant_id, run.run_id, None, None, 1)
+    if not rows:
+        raise NotFound("There is no such batch.", code="batch_unknown")
+    return rows[0]
+
+
+async def listed(
+    connection: Connection, tenant_id: str, run_id: str | None, time: Any, after: Any, limit: int
+) -> list[Batch]:
+    """Batches, the latest first."""
+    values = {"tenant": tenant_id, "run": run_id, "time": time, "after": after, "limit": limit}
+    rows = await many(connection, _SHOWN, values)
+    return [Batch(**row, counts=_counts(row)) for row in rows]
+
+
+def _counts(row: dict[str, Any]) -> BatchCounts:
+    total, rate = row["total"] or 0, row["rate"]
+    left = max(0, total - row["scored"] - row["failed"])
+    return BatchCounts(
+        total=total,
+        scored=row["scored"],
+        failed=row["failed"],
+        rate=round(rate, 1),
+        eta_seconds=round(left / rate, 1) if rate else None,
+        cost_micros=row["cost_micros"],
+    )

@@ -1,0 +1,295 @@
+"""Batches: accepted, cut into chunks, scored page by page, counted exactly."""
+
+import uuid
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from db import batch_pages, launches, ledger, scoring_plans
+from db.lead_filters import STANDING, conditions
+from db.session import Connection, Database, many, one
+from domain import names
+from domain.auth import Principal
+from domain.base import Contract
+from domain.batches import (
+    Batch,
+    BatchInput,
+    BatchOpening,
+    BatchOrder,
+    Chunk,
+    ChunkPlan,
+    ChunkRef,
+    Pausing,
+    PlanRef,
+    Selection,
+)
+from domain.errors import Conflict, Invalid, NotFound
+from domain.events import EventType, NewEvent
+from domain.experiments import ScoringPlan
+from domain.names import Kind
+from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
+from domain.scoring.work import BatchPage, PageDone
+
+_CHUNKS_AT_ONCE = 50
+_KEEP = """
+INSERT INTO lead_batches (tenant_id, run_id, mode, plan, selection, parallel, note)
+VALUES (%(tenant)s, %(run)s, %(mode)s, %(plan)s, %(selection)s, %(parallel)s, %(note)s)
+ON CONFLICT DO NOTHING
+"""
+_READ = """
+SELECT b.plan, b.selection, b.parallel, b.total, b.scored, b.failed, b.paused, r.finished_at,
+    r.user_id
+FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
+WHERE b.tenant_id = %(tenant)s AND b.run_id = %(run)s
+"""
+_UNKNOWN = """
+INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
+SELECT %(tenant)s, %(run)s, id, 'lead_unknown', 'There is no such lead.'
+FROM unnest(%(ids)s::text[]) AS id
+WHERE NOT EXISTS (SELECT FROM leads l WHERE l.tenant_id = %(tenant)s AND l.id = id)
+ON CONFLICT DO NOTHING RETURNING lead_id
+"""
+_TOTAL = """
+UPDATE lead_batches SET total = %(total)s, failed = %(failed)s, told = %(failed)s,
+    told_at = clock_timestamp()
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+"""
+_PAUSE = """
+UPDATE lead_batches SET paused = %(paused)s, told = scored + failed, told_at = clock_timestamp(),
+    rate = CASE WHEN %(paused)s THEN 0 ELSE rate END
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s RETURNING 1
+"""
+_STATUS = """
+UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s
+AND finished_at IS NULL
+"""
+_KINDS = """
+SELECT bool_or(kind = 'llm') AS asks FROM scoring_models
+WHERE tenant_id = %(tenant)s AND name || '.' || version = ANY (%(models)s)
+"""
+
+
+class Accepted(Contract):
+    """A batch that was taken in; `launch` is None if there is nothing to start: it was accepted
+    before and has begun, or it is empty and has ended."""
+
+    run_id: str
+    empty: bool
+    launch: Launch | None
+
+
+class Batches:
+    """The batches of tenants, as workers and the API change them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, caller: Principal, order: BatchOrder, mark: str | None) -> Accepted:
+        """Take a batch in; one without a lead ends at once. The same mark is the same batch.
+
+        Raises as `scoring_plans.of_order`, and NotFound (`batch_unknown`) for the batch whose
+        failed leads are to be tried again.
+        """
+        run_id = names.run_id(Kind.BATCH, mark or uuid.uuid4().hex[:16])
+        run = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
+        async with self._database.transaction(run.tenant_id) as connection:
+            plan = await scoring_plans.of_order(connection, run.tenant_id, order)
+            await _check_source(connection, run.tenant_id, order.selection)
+            launch = _launch(run, caller.user_id, order, plan)
+            if not await launches.accept(connection, launch):
+                return Accepted(run_id=run_id, empty=False, launch=None)
+            await _keep(connection, run, order, plan)
+            if await _any(connection, run.tenant_id, order.selection):
+                return Accepted(run_id=run_id, empty=False, launch=launch)
+            await connection.execute(_TOTAL, _values(run) | {"total": 0, "failed": 0})
+            counts = {"scored": 0, "failed": 0}
+            ending = RunClosing(run=run, outcome=Outcome.COMPLETED, result=counts)
+            await launches.close(connection, ending)
+        return Accepted(run_id=run_id, empty=True, launch=None)
+
+    async def open(self, run: RunRef, asked: BatchInput, attempt: int) -> BatchOpening:
+        """Begin a batch: count its leads, once. A schedule's batch is taken in here.
+
+        Raises as `accept`.
+        """
+        async with self._database.transaction(run.tenant_id) as connection:
+            if asked.order is not None:
+                plan = await scoring_plans.of_order(connection, run.tenant_id, asked.order)
+                launch = _launch(run, asked.user_id, asked.order, plan)
+                if await launches.accept(connection, launch):
+                    await _keep(connection, run, asked.order, plan)
+            row = await one(connection, _READ, _values(run))
+            if row is None:
+                raise NotFound("This batch was deleted.", code="run_unknown")
+            await launches.begin(connection, run, attempt, None, "")
+            total = row["total"]
+            if total is None:
+                total = await _count(connection, run, row)
+            plan = ScoringPlan.model_validate(row["plan"])
+            asks = await _asks_models(connection, run.tenant_id, plan)
+        finished = row["finished_at"] is not None or not total
+        return batch_pages.opening(total, row["parallel"], asks=asks, finished=finished)
+
+    async def chunks(self, ref: PlanRef) -> ChunkPlan:
+        """The next chunks behind an id."""
+        run = ref.run
+        async with self._database.transaction(run.tenant_id) as connection:
+            row = await one(connection, _READ, _values(run))
+            assert row is not None
+            condition, values = selected(Selection.model_validate(row["selection"]))
+            query = f"""
+                SELECT max(id) AS upto, count(*) AS leads FROM (
+                    SELECT l.id, (row_number() OVER (ORDER BY l.id) - 1) / %(chunk)s AS part
+                    FROM leads l {STANDING}
+                    WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND {condition}
+                    ORDER BY l.id LIMIT %(most)s) AS parts
+                GROUP BY part ORDER BY part
+            """
+            values |= _values(run) | {"after": ref.after, "chunk": ref.chunk}
+            values["most"] = ref.chunk * _CHUNKS_AT_ONCE
+            parts = await many(connection, query, values)
+        starts = [ref.after, *(part["upto"] for part in parts)]
+        chunks = [
+            Chunk(after=after, upto=part["upto"])
+            for after, part in zip(starts, parts, strict=False)
+        ]
+        full = sum(part["leads"] for part in parts) == values["most"]
+        return ChunkPlan(chunks=tuple(chunks), last=not full)
+
+    async def turn_page(
+        self, ref: ChunkRef, after: str, size: int, done: PageDone | None, *, again: bool
+    ) -> BatchPage:
+        """Keep what became of a page, count it, and read the next one, in one transaction.
+
+        `again`: an earlier attempt may have scored some of these leads, who are left out.
+        """
+        async with self._database.transaction(ref.run.tenant_id) as connection:
+            row = await one(connection, _READ, _values(ref.run))
+            if row is None or row["finished_at"] is not None:
+                raise Conflict("This batch has ended.", code="run_finished")
+            plan = ScoringPlan.model_validate(row["plan"])
+            kept = await batch_pages.keep(connection, ref.run, done) if done else (0, 0, 0)
+            chosen = selected(Selection.model_validate(row["selection"]))
+            task = await batch_pages.read(
+                connection, ref, after, size, plan, chosen, row["user_id"], again=again
+            )
+            paused = await batch_pages.count(connection, ref.run, *kept)
+        return BatchPage(task=task, paused=paused, scored=kept[0], failed=kept[1])
+
+    async def pause(self, pausing: Pausing) -> None:
+        """Write down that a batch rests, or goes on."""
+        run, paused = pausing.run, pausing.paused
+        kind = EventType.BATCH_PAUSED if paused else EventType.BATCH_RESUMED
+        event = NewEvent(type=kind, data={"note": pausing.note})
+        async with self._database.transaction(run.tenant_id) as connection:
+            if await one(connection, _PAUSE, _values(run) | {"paused": paused}):
+                await ledger.append(connection, run, 1, 0, [event], fenced=False)
+                status = "waiting" if paused else "running"
+                await connection.execute(_STATUS, _values(run) | {"status": status})
+
+    async def close(self, closing: RunClosing) -> tuple[Closed, Batch]:
+        """End a batch; one that completed with failures says so."""
+        run = closing.run
+        async with self._database.transaction(run.tenant_id) as connection:
+            await batch_pages.tell(connection, run)
+            shown = await batch_pages.shown(connection, run)
+            counts = shown.counts
+            if closing.outcome is Outcome.COMPLETED and counts.failed:
+                update = {"outcome": Outcome.COMPLETED_WITH_ERRORS}
+                closing = closing.model_copy(update=update)
+            result = {"scored": counts.scored, "failed": counts.failed, "total": counts.total}
+            ended = closing.model_copy(update={"result": result})
+            return await launches.close(connection, ended), shown
+
+
+def selected(selection: Selection) -> tuple[str, dict[str, Any]]:
+    """A selection as a condition over `l` and `s`, and its values."""
+    if not selection.is_one:
+        raise Invalid("Choose by ids, filter or failed_of.", code="order_invalid")
+    if selection.ids is not None:
+        return "l.id = ANY (%(ids)s)", {"ids": list(selection.ids)}
+    if selection.failed_of is not None:
+        return (
+            "EXISTS (SELECT FROM lead_failures f WHERE f.tenant_id = l.tenant_id "
+            "AND f.run_id = %(failed_of)s AND f.lead_id = l.id)",
+            {"failed_of": selection.failed_of},
+        )
+    return conditions(selection.filter)
+
+
+async def count(connection: Connection, tenant_id: str, selection: Selection) -> int:
+    """How many leads a selection finds."""
+    condition, values = selected(selection)
+    query = f"SELECT count(*) AS n FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s \
+AND {condition}"
+    row = await one(connection, query, values | {"tenant": tenant_id})
+    return int(row["n"]) if row else 0
+
+
+async def _any(connection: Connection, tenant_id: str, selection: Selection) -> bool:
+    """Whether there is anything to do: an id of no lead is something to report."""
+    if selection.ids:
+        return True
+    condition, values = selected(selection)
+    query = f"SELECT 1 FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND {condition} \
+LIMIT 1"
+    return await one(connection, query, values | {"tenant": tenant_id}) is not None
+
+
+async def _count(connection: Connection, run: RunRef, row: dict[str, Any]) -> int:
+    selection = Selection.model_validate(row["selection"])
+    unknown = 0
+    if selection.ids is not None:
+        ids = {"ids": list(selection.ids)}
+        unknown = len(await many(connection, _UNKNOWN, _values(run) | ids))
+    total = unknown + await count(connection, run.tenant_id, selection)
+    await connection.execute(_TOTAL, _values(run) | {"total": total, "failed": unknown})
+    data = {"total": total, "plan": row["plan"]}
+    event = NewEvent(type=EventType.BATCH_STARTED, data=data)
+    await ledger.append(connection, run, 1, 0, [event], fenced=False)
+    return total
+
+
+async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan) -> bool:
+    row = await one(connection, _KINDS, {"tenant": tenant_id, "models": plan.models})
+    return bool(row and row["asks"])
+
+
+async def _check_source(connection: Connection, tenant_id: str, selection: Selection) -> None:
+    if selection.failed_of is None:
+        return
+    run = RunRef(tenant_id=tenant_id, run_id=selection.failed_of)
+    if await one(connection, _READ, _values(run)) is None:
+        raise NotFound("There is no such batch.", code="batch_unknown")
+
+
+async def _keep(connection: Connection, run: RunRef, order: BatchOrder, plan: ScoringPlan) -> None:
+    values = _values(run) | {
+        "mode": order.mode.value,
+        "plan": Jsonb(plan.model_dump(mode="json")),
+        "selection": Jsonb(order.selection.model_dump(mode="json", exclude_none=True)),
+        "parallel": order.parallel,
+        "note": order.note,
+    }
+    await connection.execute(_KEEP, values)
+
+
+def _launch(run: RunRef, user_id: str, order: BatchOrder, plan: ScoringPlan) -> Launch:
+    model = ", ".join(plan.models)
+    asked = BatchInput(tenant_id=run.tenant_id, user_id=user_id)
+    verb = "Compare" if plan.tests else "Score"
+    return Launch(
+        run=run,
+        kind=Kind.BATCH,
+        subject_id="leads",
+        user_id=user_id,
+        model=model,
+        summary=f"{verb} leads with {model:.200} for {user_id:.60}"
+        + (f": {order.note:.100}" if order.note else ""),
+        input=asked.model_dump(mode="json"),
+        urgent=False,
+    )
+
+
+def _values(run: RunRef) -> dict[str, Any]:
+    return {"tenant": run.tenant_id, "run": run.run_id}

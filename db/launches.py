@@ -1,0 +1,128 @@
+"""Launches: runs of every kind but turns, accepted in one transaction, started, and closed."""
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from db import ledger
+from db.session import Connection, Database, one
+from domain.events import EventType, NewEvent
+from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
+
+_ACCEPT = f"""
+WITH run AS (
+    INSERT INTO runs (tenant_id, id, kind, subject_id, user_id, status, model, step, attempt,
+        last_seq, input_tokens, output_tokens, cost_micros)
+    VALUES (%(tenant)s, %(run)s, %(kind)s, %(subject)s, %(user)s, 'queued', %(model)s,
+        0, 0, 1, 0, 0, 0)
+    ON CONFLICT DO NOTHING RETURNING id
+), event AS (
+    INSERT INTO run_events (tenant_id, run_id, seq, step, attempt, type, data)
+    SELECT %(tenant)s, id, 1, 0, 0, 'run.accepted', %(event)s::jsonb FROM run
+), launch AS (
+    INSERT INTO run_launches (tenant_id, run_id, launch)
+    SELECT %(tenant)s, id, %(launch)s FROM run
+)
+SELECT pg_notify('{ledger.CHANNEL}', %(tenant)s || '/' || id) FROM run
+"""
+_PLAN = """
+SELECT l.launch FROM run_launches l JOIN runs r ON r.tenant_id = l.tenant_id AND r.id = l.run_id
+WHERE l.tenant_id = %(tenant)s AND l.run_id = %(run)s AND r.finished_at IS NULL AND r.step = 0
+"""
+_LOCK = """
+SELECT finished_at, outcome, step, attempt, input_tokens, output_tokens, cost_micros
+FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s FOR UPDATE
+"""
+_FINISH = """
+UPDATE runs SET status = 'finished', outcome = %(outcome)s, error_code = %(error_code)s,
+    error_detail = %(error_detail)s, finished_at = now(), worker = NULL
+WHERE tenant_id = %(tenant)s AND id = %(run)s
+"""
+# Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
+_BEGIN = """
+UPDATE runs SET step = 1, attempt = %(attempt)s, status = 'running', active_at = now(),
+    worker = %(worker)s, activity_id = %(activity)s
+WHERE tenant_id = %(tenant)s AND id = %(run)s AND finished_at IS NULL AND NOT cancelling
+  AND (step, attempt) <= (1, %(attempt)s)
+RETURNING user_id, attempt
+"""
+
+
+class Launches:
+    """Runs that need no more than a row, an input and an ending."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, launch: Launch) -> bool:
+        """Take a run in; false if it was accepted before."""
+        async with self._database.transaction(launch.run.tenant_id) as connection:
+            return await accept(connection, launch)
+
+    async def plan(self, run: RunRef) -> Launch | None:
+        """How to start a run; None for one that is gone, has begun or has ended."""
+        async with self._database.transaction(run.tenant_id) as connection:
+            row = await one(connection, _PLAN, _values(run))
+        return Launch.model_validate(row["launch"]) if row else None
+
+    async def close(self, closing: RunClosing) -> Closed:
+        """End a run. The first ending wins; a later call gives that one back."""
+        async with self._database.transaction(closing.run.tenant_id) as connection:
+            return await close(connection, closing)
+
+
+async def accept(connection: Connection, launch: Launch) -> bool:
+    """Take a run in, within a transaction; false if it was accepted before."""
+    event = {"kind": launch.kind, "subject_id": launch.subject_id, "model": launch.model}
+    values = _values(launch.run) | {
+        "kind": launch.kind.value,
+        "subject": launch.subject_id,
+        "user": launch.user_id,
+        "model": launch.model,
+        "event": ledger.encode(event),
+        "launch": Jsonb(launch.model_dump(mode="json")),
+    }
+    return await one(connection, _ACCEPT, values) is not None
+
+
+async def begin(
+    connection: Connection, run: RunRef, attempt: int, worker: int | None, activity_id: str
+) -> str | None:
+    """Take a run for this attempt; its user, or None if it has ended or a newer attempt has it."""
+    mine = {"attempt": attempt, "worker": worker, "activity": activity_id}
+    row = await one(connection, _BEGIN, _values(run) | mine)
+    return str(row["user_id"]) if row else None
+
+
+async def close(connection: Connection, closing: RunClosing) -> Closed:
+    """End a run within a transaction, with its last event."""
+    run = await one(connection, _LOCK, _values(closing.run))
+    if run is None:
+        return Closed(outcome=closing.outcome)
+    if run["finished_at"] is not None:
+        return Closed(outcome=Outcome(run["outcome"]))
+    last = NewEvent(type=EventType.RUN_FINISHED, data=_last(closing, run))
+    await ledger.append(connection, closing.run, run["step"], run["attempt"], [last], fenced=False)
+    ending = closing.model_dump(include={"outcome", "error_code", "error_detail"})
+    await connection.execute(_FINISH, _values(closing.run) | ending)
+    return Closed(outcome=closing.outcome)
+
+
+def _last(closing: RunClosing, run: dict[str, Any]) -> dict[str, Any]:
+    error = None
+    if closing.error_code is not None:
+        error = {"code": closing.error_code, "detail": closing.error_detail}
+    usage = {name: run[name] for name in ("input_tokens", "output_tokens")}
+    return {
+        "outcome": closing.outcome,
+        "text": "",
+        "error": error,
+        "steps": run["step"],
+        "usage": usage,
+        "cost_micros": run["cost_micros"],
+        "result": closing.result,
+    }
+
+
+def _values(run: RunRef) -> dict[str, Any]:
+    return {"tenant": run.tenant_id, "run": run.run_id}

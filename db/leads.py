@@ -1,0 +1,229 @@
+"""Leads: profiles, behaviour and outcomes, each change with the score that it asks for."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from db import cursors, ledger, rescores
+from db.lead_filters import STANDING, conditions
+from db.session import Connection, Database, many, one
+from domain.auth import Principal
+from domain.base import Page
+from domain.errors import Invalid, NotFound
+from domain.leads import Lead, LeadEvent, LeadFilter, LeadOutcome, LeadRow, NewLeadEvent
+from domain.runs import Launch
+
+_COLUMNS = """l.id, l.profile, l.outcome, l.outcome_at, l.outcome_value, s.score,
+    s.calculated_at AS scored_at, l.created_at, l.updated_at"""
+_READ = (
+    f"SELECT {_COLUMNS} FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s"
+)
+_PUT = """
+INSERT INTO leads (tenant_id, id, profile) VALUES (%(tenant)s, %(lead)s, %(profile)s::jsonb)
+ON CONFLICT (tenant_id, id) DO UPDATE SET profile = excluded.profile, updated_at = now()
+    WHERE leads.profile IS DISTINCT FROM excluded.profile
+RETURNING xmax = 0 AS created
+"""
+_EVENTS = """
+INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
+SELECT %(tenant)s, %(lead)s, e.id, e.type, e.time, e.properties::jsonb
+FROM unnest(%(ids)s::text[], %(types)s::text[], %(times)s::timestamptz[], %(properties)s::text[])
+    AS e (id, type, time, properties)
+ON CONFLICT DO NOTHING RETURNING id
+"""
+_LATEST = """
+SELECT id, type, time, properties FROM lead_events
+WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s ORDER BY time DESC, id LIMIT %(limit)s
+"""
+_OUTCOME = """
+UPDATE leads SET outcome = %(outcome)s, outcome_at = coalesce(%(when)s, now()),
+    outcome_value = %(value)s
+WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1
+"""
+# A file adds to what is known, and the same file twice changes nothing.
+_IMPORT = """
+INSERT INTO leads AS l (tenant_id, id, profile, outcome, outcome_at, outcome_value)
+SELECT %(tenant)s, g.id, g.profile::jsonb, g.outcome,
+    CASE WHEN g.outcome IS NOT NULL THEN coalesce(g.outcome_at, now()) END, g.value
+FROM unnest(%(ids)s::text[], %(profiles)s::text[], %(outcomes)s::text[],
+    %(times)s::timestamptz[], %(values)s::float8[]) AS g (id, profile, outcome, outcome_at, value)
+ON CONFLICT (tenant_id, id) DO UPDATE SET profile = l.profile || excluded.profile,
+    outcome = coalesce(excluded.outcome, l.outcome),
+    outcome_at = CASE WHEN excluded.outcome IS DISTINCT FROM l.outcome
+        THEN coalesce(excluded.outcome_at, l.outcome_at) ELSE l.outcome_at END,
+    outcome_value = coalesce(excluded.outcome_value, l.outcome_value), updated_at = now()
+WHERE (l.profile || excluded.profile, coalesce(excluded.outcome, l.outcome),
+        coalesce(excluded.outcome_value, l.outcome_value))
+    IS DISTINCT FROM (l.profile, l.outcome, l.outcome_value)
+RETURNING id
+"""
+_FORGET = (
+    "DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1",
+    "DELETE FROM lead_scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
+    "DELETE FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
+    "DELETE FROM lead_failures WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
+    "DELETE FROM lead_rescores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
+    "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = 'score' AND subject_id = %(lead)s",
+    """UPDATE run_events SET type = 'lead.forgotten', data = '{}' WHERE tenant_id = %(tenant)s
+        AND run_id = 'feed.scores' AND data->>'lead_id' = %(lead)s""",
+)
+# What can be sorted by: the expression, its type, and the value of a lead without one.
+_SORTS = {
+    "score": ("coalesce(s.score, -1)", "float8"),
+    "created": ("l.created_at", "timestamptz"),
+    "updated": ("l.updated_at", "timestamptz"),
+    "name": ("coalesce(l.profile->>'name', '')", "text"),
+}
+
+
+class Leads:
+    """The leads of a tenant."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, caller: Principal, lead_id: str) -> Lead:
+        """One lead; raises NotFound (`lead_unknown`)."""
+        async with self._database.transaction(caller.tenant_id) as connection:
+            return await _read(connection, caller, lead_id)
+
+    async def put(
+        self, caller: Principal, lead_id: str, profile: dict[str, Any]
+    ) -> tuple[Lead, bool, Launch | None]:
+        """Make a lead or replace its profile: the lead, whether it is new, and its new score.
+
+        The same profile again changes nothing, and asks for no score.
+        """
+        values = _values(caller, lead_id) | {"profile": ledger.encode(profile)}
+        async with self._database.transaction(caller.tenant_id) as connection:
+            changed = await one(connection, _PUT, values)
+            launch = await _rescore(connection, caller, lead_id) if changed else None
+            lead = await _read(connection, caller, lead_id)
+        return lead, changed is not None and changed["created"], launch
+
+    async def add_events(
+        self, caller: Principal, lead_id: str, events: Sequence[NewLeadEvent]
+    ) -> tuple[list[str], Launch | None]:
+        """Keep what a lead did; the ids that are new, and the score that they ask for.
+
+        Raises NotFound (`lead_unknown`).
+        """
+        now = datetime.now(UTC)
+        values = _values(caller, lead_id) | {
+            "ids": [event.key(now) for event in events],
+            "types": [event.type for event in events],
+            "times": [event.time or now for event in events],
+            "properties": [ledger.encode(event.properties) for event in events],
+        }
+        async with self._database.transaction(caller.tenant_id) as connection:
+            await _read(connection, caller, lead_id)
+            added = [row["id"] for row in await many(connection, _EVENTS, values)]
+            launch = await _rescore(connection, caller, lead_id) if added else None
+        return added, launch
+
+    async def events(self, caller: Principal, lead_id: str, limit: int) -> list[LeadEvent]:
+        """What a lead did, the latest first; raises NotFound (`lead_unknown`)."""
+        async with self._database.transaction(caller.tenant_id) as connection:
+            await _read(connection, caller, lead_id)
+            rows = await many(connection, _LATEST, _values(caller, lead_id) | {"limit": limit})
+        return [LeadEvent.model_validate(row) for row in rows]
+
+    async def set_outcome(self, caller: Principal, lead_id: str, ended: LeadOutcome) -> Lead:
+        """Write down how it ended; raises NotFound (`lead_unknown`)."""
+        values = _values(caller, lead_id) | ended.model_dump()
+        async with self._database.transaction(caller.tenant_id) as connection:
+            if await one(connection, _OUTCOME, values) is None:
+                raise _unknown()
+            return await _read(connection, caller, lead_id)
+
+    async def forget(self, caller: Principal, lead_id: str) -> None:
+        """Erase a lead with all that came of it; raises NotFound (`lead_unknown`)."""
+        values = _values(caller, lead_id)
+        async with self._database.transaction(caller.tenant_id) as connection:
+            if await one(connection, _FORGET[0], values) is None:
+                raise _unknown()
+            for statement in _FORGET[1:]:
+                await connection.execute(statement, values)
+            await ledger.audit(
+                connection, caller.tenant_id, caller.user_id, "lead.forgotten", lead_id
+            )
+
+    async def find(
+        self,
+        caller: Principal,
+        chosen: LeadFilter,
+        *,
+        sort: str,
+        descending: bool,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Lead]:
+        """Leads that a filter finds, in order; raises Invalid (`cursor_invalid`)."""
+        condition, values = conditions(chosen)
+        expression, kind = _SORTS[sort]
+        compare, direction = ("<", "DESC") if descending else (">", "ASC")
+        after, behind = _place(cursor, sort)
+        query = f"""
+            SELECT {_COLUMNS}, ({expression})::text AS place FROM leads l {STANDING}
+            WHERE l.tenant_id = %(tenant)s AND {condition}
+              AND (%(after)s::text IS NULL
+                OR ({expression}, l.id) {compare} (%(after)s::{kind}, %(behind)s))
+            ORDER BY {expression} {direction}, l.id {direction} LIMIT %(limit)s
+        """
+        values |= {"tenant": caller.tenant_id, "after": after, "behind": behind}
+        async with self._database.transaction(caller.tenant_id) as connection:
+            rows = await many(connection, query, values | {"limit": limit + 1})
+        page, last = rows[:limit], rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            items=[Lead.model_validate(row) for row in page],
+            next_cursor=cursors.encode(sort, last["place"], last["id"]) if last else None,
+        )
+
+    async def load(self, tenant_id: str, rows: Sequence[LeadRow]) -> int:
+        """Take lines of a file in; how many changed something. A lead that comes twice is one."""
+        merged: dict[str, LeadRow] = {}
+        for row in rows:
+            before = merged.get(row.id)
+            profile = (before.profile if before else {}) | row.profile
+            ended = row.outcome or (before.outcome if before else None)
+            merged[row.id] = row.model_copy(update={"profile": profile, "outcome": ended})
+        leads = [merged[lead_id] for lead_id in sorted(merged)]
+        ends = [lead.outcome for lead in leads]
+        values = {
+            "tenant": tenant_id,
+            "ids": [lead.id for lead in leads],
+            "profiles": [ledger.encode(lead.profile) for lead in leads],
+            "outcomes": [end.outcome.value if end else None for end in ends],
+            "times": [end.when if end else None for end in ends],
+            "values": [end.value if end else None for end in ends],
+        }
+        async with self._database.transaction(tenant_id) as connection:
+            return len(await many(connection, _IMPORT, values))
+
+
+async def _read(connection: Connection, caller: Principal, lead_id: str) -> Lead:
+    row = await one(connection, _READ, _values(caller, lead_id))
+    if row is None:
+        raise _unknown()
+    return Lead.model_validate(row)
+
+
+async def _rescore(connection: Connection, caller: Principal, lead_id: str) -> Launch | None:
+    return await rescores.request(connection, caller.tenant_id, caller.user_id, lead_id)
+
+
+def _place(cursor: str | None, sort: str) -> tuple[str | None, str | None]:
+    if not cursor:
+        return None, None
+    named, after, behind = cursors.decode(cursor, 3)
+    if named != sort or not isinstance(after, str) or not isinstance(behind, str):
+        raise Invalid("This cursor belongs to another order.", code="cursor_invalid")
+    return after, behind
+
+
+def _values(caller: Principal, lead_id: str) -> dict[str, Any]:
+    return {"tenant": caller.tenant_id, "lead": lead_id}
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such lead.", code="lead_unknown")

@@ -1,0 +1,83 @@
+"""Rescores: a change of a lead asks for one new score, however many changes follow at once."""
+
+import uuid
+from typing import Any
+
+from db import launches
+from db.session import Connection, one
+from domain import scores
+from domain.names import Kind
+from domain.runs import Launch, RunRef
+
+# A change waits for those that follow it; a lead that keeps changing is scored less often.
+_DELAY_SECONDS = 0.4
+_BUSY_DELAY_SECONDS = 5.0
+_ASKED = """
+SELECT requested_at > now() - interval '10 seconds' AS busy,
+    EXISTS (SELECT FROM runs r WHERE r.tenant_id = q.tenant_id AND r.id = q.run_id
+        AND r.finished_at IS NULL) AS pending
+FROM lead_rescores q WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s FOR UPDATE
+"""
+_ASK = """
+INSERT INTO lead_rescores (tenant_id, lead_id, run_id) VALUES (%(tenant)s, %(lead)s, %(run)s)
+ON CONFLICT (tenant_id, lead_id) DO UPDATE SET run_id = excluded.run_id, requested_at = now()
+"""
+_TAKE = """
+UPDATE lead_rescores SET run_id = NULL
+WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s AND run_id = %(run)s
+"""
+_WANTED = "SELECT rescore FROM scoring_settings WHERE tenant_id = %(tenant)s"
+# Two changes of one lead at once: the second finds the run that the first has asked for.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/rescore/' || %(lead)s, 0))"
+
+
+async def request(
+    connection: Connection, tenant_id: str, user_id: str, lead_id: str
+) -> Launch | None:
+    """Ask for a score, in the transaction of the change; None if one is coming that will see it,
+    or if the tenant wants none."""
+    values = {"tenant": tenant_id, "lead": lead_id}
+    wanted = await one(connection, _WANTED, values)
+    if wanted is not None and not wanted["rescore"]:
+        return None
+    await connection.execute(_LOCK, values)
+    asked = await one(connection, _ASKED, values)
+    if asked is not None and asked["pending"]:
+        return None
+    busy = asked is not None and asked["busy"]
+    delay = _BUSY_DELAY_SECONDS if busy else _DELAY_SECONDS
+    launch = launch_of(tenant_id, user_id, lead_id, f"auto-{uuid.uuid4().hex[:12]}", delay=delay)
+    await connection.execute(_ASK, values | {"run": launch.run.run_id})
+    await launches.accept(connection, launch)
+    return launch
+
+
+async def take(connection: Connection, run: RunRef, lead_id: str) -> None:
+    """From here on a change asks for another score: what this run reads comes after this."""
+    values: dict[str, Any] = {"tenant": run.tenant_id, "lead": lead_id, "run": run.run_id}
+    await connection.execute(_TAKE, values)
+
+
+def launch_of(
+    tenant_id: str,
+    user_id: str,
+    lead_id: str,
+    mark: str,
+    *,
+    model: str | None = None,
+    delay: float = 0,
+) -> Launch:
+    """The run that scores one lead."""
+    run = RunRef(tenant_id=tenant_id, run_id=scores.score_run(lead_id, mark))
+    wanted = scores.ScoreInput(run=run, lead_id=lead_id, user_id=user_id, model=model)
+    why = f"{user_id:.60} asks" if not delay else "the lead has changed"
+    return Launch(
+        run=run,
+        kind=Kind.SCORE,
+        subject_id=lead_id,
+        user_id=user_id,
+        model=model or "champion",
+        summary=f"Score lead {lead_id}: {why}",
+        input=wanted.model_dump(mode="json"),
+        delay_seconds=delay,
+    )

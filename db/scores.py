@@ -1,0 +1,223 @@
+"""Scores: kept once per run, lead and arm, with all that an audit asks for."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from db import cursors, feeds, launches, ledger, rescores, scoring_plans, subjects
+from db.lead_filters import STANDING, conditions
+from db.leases import Lease
+from db.scoring_models import settings_of
+from db.session import Connection, Database, many, one
+from domain.auth import Principal
+from domain.chat import Attempt
+from domain.errors import NotFound, Superseded
+from domain.events import EventType, NewEvent
+from domain.experiments import assignments
+from domain.runs import Outcome, RunClosing, RunRef
+from domain.scores import CurrentScore, LeadScored, ScoreInput, ScoreResult, reasoning
+from domain.scoring.work import LeadTask, Scored, ScoringTask
+
+_COLUMNS = """lead_id, score, confidence, reasoning, components, features, model_version, arm,
+    experiment_id, shown, run_id, requested_by, inputs_digest, cost_micros, calculated_at,
+    expires_at"""
+_STORE = """
+WITH stored AS (
+    INSERT INTO lead_scores (tenant_id, run_id, lead_id, arm, score, confidence, reasoning,
+        components, features, model_version, experiment_id, shown, requested_by, inputs_digest,
+        cost_micros, calculated_at, expires_at)
+    SELECT %(tenant)s, %(run)s, g.lead, g.arm, g.score, g.confidence, g.reasoning,
+        g.components::jsonb, g.features::jsonb, g.model,
+        CASE WHEN g.arm <> '' THEN %(experiment)s END, g.shown, %(user)s, g.digest, g.cost,
+        %(as_of)s, %(expires)s
+    FROM unnest(%(leads)s::text[], %(arms)s::text[], %(scores)s::float8[],
+        %(confidences)s::float8[], %(reasonings)s::text[], %(components)s::text[],
+        %(features)s::text[], %(models)s::text[], %(shown)s::bool[], %(digests)s::text[],
+        %(costs)s::bigint[])
+        AS g (lead, arm, score, confidence, reasoning, components, features, model, shown, digest,
+            cost)
+    ON CONFLICT DO NOTHING
+    RETURNING lead_id, arm, score, shown, cost_micros
+), standing AS (
+    INSERT INTO lead_standings AS s (tenant_id, lead_id, run_id, arm, score, calculated_at)
+    SELECT %(tenant)s, lead_id, %(run)s, arm, score, %(as_of)s FROM stored WHERE shown
+    ORDER BY lead_id
+    ON CONFLICT (tenant_id, lead_id) DO UPDATE SET run_id = excluded.run_id, arm = excluded.arm,
+        score = excluded.score, calculated_at = excluded.calculated_at
+    WHERE s.calculated_at <= excluded.calculated_at
+)
+SELECT count(DISTINCT lead_id) AS leads, coalesce(sum(cost_micros), 0) AS cost FROM stored
+"""
+_BEFORE = "SELECT score FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s"
+_CURRENT = f"""
+SELECT {", ".join(f"c.{name.strip()}" for name in _COLUMNS.split(","))} FROM lead_standings s
+JOIN lead_scores c ON c.tenant_id = s.tenant_id AND c.run_id = s.run_id
+    AND c.lead_id = s.lead_id AND c.arm = s.arm
+WHERE s.tenant_id = %(tenant)s AND s.lead_id = %(lead)s
+"""
+_HISTORY = f"""
+SELECT {_COLUMNS} FROM lead_scores
+WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s AND (shown OR %(hidden)s)
+  AND (%(time)s::timestamptz IS NULL
+    OR (calculated_at, run_id || '/' || arm) < (%(time)s::timestamptz, %(after)s))
+ORDER BY calculated_at DESC, run_id || '/' || arm DESC LIMIT %(limit)s
+"""
+_ENDED = "SELECT outcome FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
+_RESULT = """
+SELECT score, model_version FROM lead_scores
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND shown
+"""
+
+
+class Scores:
+    """Scores of single leads; `lease` is that of the process which calculates them."""
+
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
+        self._database = database
+        self._lease = lease
+
+    async def begin(self, wanted: ScoreInput, attempt: Attempt) -> ScoringTask | ScoreResult:
+        """Take the run for this attempt and read the lead, or tell how the run has ended.
+
+        Raises NotFound (`lead_unknown`, `run_unknown`, `model_unknown`), Conflict
+        (`model_retired`), Superseded for an attempt that is too late.
+        """
+        run = wanted.run
+        worker = self._lease.key if self._lease else None
+        async with self._database.transaction(run.tenant_id) as connection:
+            user = await launches.begin(
+                connection, run, attempt.number, worker, attempt.activity_id
+            )
+            if user is None:
+                return await _ended(connection, run)
+            await rescores.take(connection, run, wanted.lead_id)
+            return await _task(connection, wanted, user)
+
+    async def finish(
+        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Sequence[Scored]
+    ) -> ScoreResult:
+        """Keep the scores, tell the tenant's screens, and end the run; all of it or nothing."""
+        run, shown = wanted.run, next(one for one in scored if one.assignment.shown)
+        async with self._database.transaction(run.tenant_id) as connection:
+            before = await one(connection, _BEFORE, _values(run, wanted.lead_id))
+            await store(connection, run, task, scored)
+            told = told_of(run, task, shown) | {"before": before["score"] if before else None}
+            event = NewEvent(type=EventType.LEAD_SCORED, data=told)
+            await ledger.append(connection, run, 1, attempt, [event])
+            result = {"score": shown.score.score, "model_version": shown.assignment.model}
+            await launches.close(
+                connection, RunClosing(run=run, outcome=Outcome.COMPLETED, result=result)
+            )
+            await feeds.publish(connection, feeds.scores_of(run.tenant_id), event.type, told)
+        return ScoreResult(outcome=Outcome.COMPLETED, **result)
+
+    async def current(
+        self, caller: Principal, lead_id: str, *, cursor: str | None, limit: int, hidden: bool
+    ) -> CurrentScore:
+        """A lead's score as it stands, and its history; `hidden`: those of shadow arms too.
+
+        Raises NotFound (`lead_unscored`).
+        """
+        time, after = cursors.decode_place(cursor)
+        values = {"tenant": caller.tenant_id, "lead": lead_id, "hidden": hidden}
+        values |= {"time": time, "after": after, "limit": limit + 1}
+        async with self._database.transaction(caller.tenant_id) as connection:
+            row = await one(connection, _CURRENT, values)
+            rows = await many(connection, _HISTORY, values)
+        if row is None:
+            raise NotFound("This lead has no score yet.", code="lead_unscored")
+        history = [LeadScored.model_validate(found) for found in rows[:limit]]
+        more = len(rows) > limit
+        return CurrentScore(
+            **row, history=history, next_cursor=_cursor(history[-1]) if more else None
+        )
+
+
+async def store(
+    connection: Connection, run: RunRef, task: ScoringTask, scored: Sequence[Scored]
+) -> tuple[int, int]:
+    """Keep scores that this run does not have yet; how many leads they are, and their cost."""
+    values = {
+        "tenant": run.tenant_id,
+        "run": run.run_id,
+        "experiment": task.experiment_id,
+        "user": task.user_id,
+        "as_of": task.as_of,
+        "expires": task.as_of + timedelta(hours=task.valid_hours),
+        "leads": [item.lead.subject.lead_id for item in scored],
+        "arms": [item.assignment.arm for item in scored],
+        "scores": [item.score.score for item in scored],
+        "confidences": [item.score.confidence for item in scored],
+        "reasonings": [reasoning(item.score.score, item.score.components) for item in scored],
+        "components": [_components(item) for item in scored],
+        "features": [ledger.encode(item.score.features) for item in scored],
+        "models": [item.assignment.model for item in scored],
+        "shown": [item.assignment.shown for item in scored],
+        "digests": [item.lead.digest for item in scored],
+        "costs": [item.cost_micros for item in scored],
+    }
+    row = await one(connection, _STORE, values)
+    assert row is not None
+    return int(row["leads"]), int(row["cost"])
+
+
+def told_of(run: RunRef, task: ScoringTask, shown: Scored) -> dict[str, Any]:
+    """A score as screens are told of it."""
+    score = shown.score
+    return {
+        "lead_id": shown.lead.subject.lead_id,
+        "score": score.score,
+        "confidence": score.confidence,
+        "reasoning": reasoning(score.score, score.components),
+        "components": [component.__dict__ for component in score.components],
+        "model_version": shown.assignment.model,
+        "arm": shown.assignment.arm,
+        "run_id": run.run_id,
+        "calculated_at": task.as_of,
+    }
+
+
+async def _task(connection: Connection, wanted: ScoreInput, user_id: str) -> ScoringTask:
+    tenant_id = wanted.run.tenant_id
+    plan = await scoring_plans.current(connection, tenant_id, wanted.model)
+    settings = await settings_of(connection, tenant_id)
+    condition, values = conditions(plan.filter)
+    query = f"""
+        SELECT {subjects.COLUMNS}, coalesce({condition}, false) AS in_filter, now() AS as_of
+        FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s
+    """
+    row = await one(connection, query, values | {"tenant": tenant_id, "lead": wanted.lead_id})
+    if row is None:
+        raise NotFound("There is no such lead.", code="lead_unknown")
+    found = subjects.read(row)
+    chosen = assignments(plan, tenant_id, wanted.lead_id, in_filter=found.in_filter)
+    return ScoringTask(
+        leads=[LeadTask(found.subject, found.digest, chosen)],
+        user_id=user_id,
+        as_of=row["as_of"],
+        valid_hours=settings.valid_hours,
+        experiment_id=plan.experiment_id,
+    )
+
+
+async def _ended(connection: Connection, run: RunRef) -> ScoreResult:
+    row = await one(connection, _ENDED, _values(run))
+    if row is None:
+        raise NotFound("This run was deleted.", code="run_unknown")
+    if row["outcome"] is None:
+        raise Superseded("A newer attempt has taken over, or the run is being cancelled.")
+    result = await one(connection, _RESULT, _values(run)) or {}
+    return ScoreResult(outcome=Outcome(row["outcome"]), **result)
+
+
+def _components(item: Scored) -> str:
+    listed = [component.__dict__ for component in item.score.components]
+    return ledger.encode(listed)
+
+
+def _cursor(last: LeadScored) -> str:
+    return cursors.encode(last.calculated_at.isoformat(), f"{last.run_id}/{last.arm}")
+
+
+def _values(run: RunRef, lead_id: str | None = None) -> dict[str, Any]:
+    return {"tenant": run.tenant_id, "run": run.run_id, "lead": lead_id}

@@ -1,0 +1,101 @@
+"""Scoring plans: which models score, resolved to versions that may, at one moment."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from db.session import Connection, many, one
+from domain.batches import BatchMode, BatchOrder
+from domain.errors import Conflict, Invalid, NotFound
+from domain.experiments import Arm, ScoringPlan
+from domain.leads import LeadFilter
+from domain.scoring_models import BUILT_IN
+
+_CURRENT = """
+SELECT (SELECT name || '.' || version FROM scoring_models
+        WHERE tenant_id = %(tenant)s AND status = 'champion') AS champion,
+    e.id, e.arms, e.filter
+FROM (SELECT 1) AS always LEFT JOIN experiments e ON e.tenant_id = %(tenant)s
+    AND e.status = 'running' AND %(experiments)s
+"""
+_EXPERIMENT = """
+SELECT id, arms, filter, status FROM experiments
+WHERE tenant_id = %(tenant)s AND id = %(experiment)s
+"""
+_STATUS = """
+SELECT name || '.' || version AS id, status FROM scoring_models
+WHERE tenant_id = %(tenant)s AND name || '.' || version = ANY (%(models)s)
+"""
+
+
+async def current(connection: Connection, tenant_id: str, model: str | None = None) -> ScoringPlan:
+    """What scores a lead now: a model that is asked for, or the champion and the experiment.
+
+    Raises NotFound (`model_unknown`), Conflict (`model_retired`, `model_not_approved`).
+    """
+    if model is not None:
+        await check(connection, tenant_id, shown=[model])
+        return ScoringPlan(default=model)
+    row = await one(connection, _CURRENT, {"tenant": tenant_id, "experiments": True})
+    assert row is not None
+    plan = ScoringPlan(default=row["champion"] or BUILT_IN)
+    return with_arms(plan, row) if row["id"] is not None else plan
+
+
+async def of_order(connection: Connection, tenant_id: str, order: BatchOrder) -> ScoringPlan:
+    """What scores a batch; raises as `current`, and NotFound (`experiment_unknown`), Invalid
+    (`order_invalid`)."""
+    if order.mode is BatchMode.TEST:
+        if len(set(order.models)) < 2:
+            raise Invalid("A test compares at least two models.", code="order_invalid")
+        await check(connection, tenant_id, hidden=order.models)
+        return ScoringPlan(default=order.models[0], tests=tuple(dict.fromkeys(order.models)))
+    if order.models:
+        raise Invalid("Only a test takes several models.", code="order_invalid")
+    if order.experiment is None:
+        return await current(connection, tenant_id, order.model)
+    row = await one(connection, _EXPERIMENT, {"tenant": tenant_id, "experiment": order.experiment})
+    if row is None:
+        raise NotFound("There is no such experiment.", code="experiment_unknown")
+    plan = await _champion_alone(connection, tenant_id, order.model)
+    planned = with_arms(plan, row)
+    await check_arms(connection, tenant_id, planned.arms)
+    return planned
+
+
+async def check_arms(connection: Connection, tenant_id: str, arms: Iterable[Arm]) -> None:
+    """Raises as `check` does for the models of arms: shadows may be candidates."""
+    listed = list(arms)
+    shown = [arm.model for arm in listed if not arm.shadow]
+    await check(connection, tenant_id, shown, [arm.model for arm in listed if arm.shadow])
+
+
+async def check(
+    connection: Connection, tenant_id: str, shown: Iterable[str] = (), hidden: Iterable[str] = ()
+) -> None:
+    """Raises NotFound (`model_unknown`), Conflict (`model_retired`; `model_not_approved` for a
+    candidate whose scores would be shown)."""
+    shown = set(shown)
+    asked = {*shown, *hidden} - {BUILT_IN}
+    rows = await many(connection, _STATUS, {"tenant": tenant_id, "models": sorted(asked)})
+    status = {row["id"]: row["status"] for row in rows}
+    for model in sorted(asked):
+        if model not in status:
+            raise NotFound(f"There is no model {model!r}.", code="model_unknown")
+        if status[model] == "retired":
+            raise Conflict(f"The model {model} is retired.", code="model_retired")
+        if status[model] == "candidate" and model in shown:
+            raise Conflict(f"The model {model} is not approved yet.", code="model_not_approved")
+
+
+def with_arms(plan: ScoringPlan, row: dict[str, Any]) -> ScoringPlan:
+    """A plan with the arms of an experiment's row."""
+    chosen = LeadFilter.model_validate(row["filter"]) if row["filter"] else None
+    arms = tuple(Arm.model_validate(arm) for arm in row["arms"])
+    return plan.model_copy(update={"experiment_id": row["id"], "arms": arms, "filter": chosen})
+
+
+async def _champion_alone(connection: Connection, tenant_id: str, model: str | None) -> ScoringPlan:
+    if model is not None:
+        return await current(connection, tenant_id, model)
+    row = await one(connection, _CURRENT, {"tenant": tenant_id, "experiments": False})
+    return ScoringPlan(default=(row and row["champion"]) or BUILT_IN)

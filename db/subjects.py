@@ -1,0 +1,37 @@
+"""Subjects: leads as models read them, with a digest of what was read."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from domain.scoring.subjects import SECONDS_PER_DAY, Behaviour, Subject
+
+# Texts: what Postgres writes is always the same for the same values, so it is the digest's source.
+COLUMNS = """l.id, l.profile::text AS profile, extract(epoch FROM now())::float8 AS now,
+    coalesce((SELECT jsonb_agg(jsonb_build_array(e.type, extract(epoch FROM e.time), e.properties))
+        FROM (SELECT type, time, properties FROM lead_events
+            WHERE tenant_id = l.tenant_id AND lead_id = l.id
+              AND time <= now() AND time > now() - interval '365 days'
+            ORDER BY time DESC, id LIMIT 500) AS e), '[]')::text AS behaviours"""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A lead that was read, and whether the experiment's filter finds it."""
+
+    subject: Subject
+    digest: str
+    in_filter: bool
+
+
+def read(row: dict[str, Any]) -> Read:
+    """A subject of a row with these columns, and `in_filter`."""
+    profile, behaviours, now = row["profile"], row["behaviours"], row["now"]
+    done = [
+        Behaviour(kind, (now - time) / SECONDS_PER_DAY, properties)
+        for kind, time, properties in (orjson.loads(behaviours) if behaviours != "[]" else ())
+    ]
+    digest = hashlib.sha256(f"{profile}\0{behaviours}".encode()).hexdigest()
+    return Read(Subject(row["id"], orjson.loads(profile), done), digest, row["in_filter"])
