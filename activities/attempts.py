@@ -8,6 +8,7 @@ from temporalio import activity
 from domain.chat import Attempt
 from domain.errors import ModelFailed, ToolFailed
 
+MODEL_ATTEMPTS = 6
 # To wait for a quota, a breaker or a budget is no failure: the turn's time limit ends it.
 _WAITING = frozenset({"model_busy", "budget_reserved"})
 

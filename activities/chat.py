@@ -50,7 +50,6 @@ _CHARACTERS_PER_TOKEN = 16
 
 # So often a model or a tool may fail. Attempts that were lost with their worker are no fault of
 # theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
-MODEL_ATTEMPTS = 6
 TOOL_ATTEMPTS = 4
 _SUMMARISE = "summarise"
 
@@ -106,7 +105,7 @@ class ChatActivities:
             return await self._steps.defer(step, attempt.number)
         writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
         try:
-            with attempts.at_most(MODEL_ATTEMPTS):
+            with attempts.at_most(attempts.MODEL_ATTEMPTS):
                 completion = await self._ask(request, _origin(step, opening), writer)
         except ModelFailed as failed:
             if failed.code == "context_too_long" and _may_summarise(step, opening):
@@ -144,7 +143,7 @@ class ChatActivities:
             prompt=prompt.name,
             prompt_version=prompt.version,
         )
-        with attempts.at_most(MODEL_ATTEMPTS):
+        with attempts.at_most(attempts.MODEL_ATTEMPTS):
             completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
         summary = NewSummary(
             text=completion.text,

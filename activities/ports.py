@@ -21,7 +21,7 @@ from domain.events import NewEvent
 from domain.models import Completion, ModelPart, ModelRequest
 from domain.prompts import Prompt
 from domain.routes import Health, Route
-from domain.runs import Closed, RunRef
+from domain.runs import Closed, Launch, RunClosing, RunRef
 from domain.tasks import Task
 from domain.tools import Tool, ToolCaller, ToolResult
 from domain.usage import (
@@ -191,6 +191,18 @@ class CallStore(Protocol):
     async def decision(self, decision: DecisionRef) -> DecisionState: ...
 
 
+class RunStore(Protocol):
+    """Runs that need no more than a row, an input and an ending."""
+
+    async def plan(self, run: RunRef) -> Launch | None:
+        """How to start a run; None for one that is gone, has begun or has ended."""
+        ...
+
+    async def close(self, closing: RunClosing) -> Closed:
+        """End a run. The first ending wins; a later call gives that one back."""
+        ...
+
+
 class EngineState(StrEnum):
     """What Temporal knows of a run's workflow."""
 
@@ -208,6 +220,10 @@ class Engine(Protocol):
 
     async def start_turn(self, plan: TurnPlan) -> None:
         """Start the turn's workflow; starting it again changes nothing."""
+        ...
+
+    async def start(self, launch: Launch) -> None:
+        """Start the workflow of another run; starting it again changes nothing."""
         ...
 
     async def state(self, run: RunRef) -> EngineState: ...

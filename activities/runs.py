@@ -1,8 +1,9 @@
 """Runs that nobody drives any more: started if they were not, closed if their workflow is over."""
 
-from activities.ports import Engine, EngineState, TurnStore
+from activities.ports import Engine, EngineState, RunStore, TurnStore
 from domain.chat import TurnClosing
-from domain.runs import Outcome, RunRef
+from domain.names import Kind
+from domain.runs import Closed, Outcome, RunClosing, RunRef
 
 _OUTCOMES = {
     EngineState.COMPLETED: Outcome.FAILED,
@@ -12,7 +13,7 @@ _OUTCOMES = {
     EngineState.TIMED_OUT: Outcome.TIMED_OUT,
 }
 _DETAILS = {
-    EngineState.COMPLETED: "The workflow ended without closing its turn.",
+    EngineState.COMPLETED: "The workflow ended without closing its run.",
     EngineState.FAILED: "The workflow failed.",
     EngineState.TERMINATED: "The workflow was terminated from outside.",
     EngineState.TIMED_OUT: "The workflow ran out of time.",
@@ -22,8 +23,9 @@ _DETAILS = {
 class RunKeeper:
     """Makes the record of a run agree with Temporal, when its workflow can no longer do so."""
 
-    def __init__(self, turns: TurnStore, engine: Engine) -> None:
+    def __init__(self, turns: TurnStore, runs: RunStore, engine: Engine) -> None:
         self._turns = turns
+        self._runs = runs
         self._engine = engine
 
     async def settle(self, run: RunRef) -> bool:
@@ -35,18 +37,29 @@ class RunKeeper:
             await self._start(run)
             return False
         detail = _DETAILS.get(state)
-        closing = TurnClosing(
-            run=run,
-            outcome=_OUTCOMES[state],
-            error_code=f"run_{state}" if detail else None,
-            error_detail=detail,
+        closed = await self._close(
+            run, _OUTCOMES[state], f"run_{state}" if detail else None, detail
         )
-        closed = await self._turns.close(closing)
         if closed.next_run is not None:
             await self._engine.give_floor(RunRef(tenant_id=run.tenant_id, run_id=closed.next_run))
         return True
 
+    async def _close(
+        self, run: RunRef, outcome: Outcome, code: str | None, detail: str | None
+    ) -> Closed:
+        ending = RunClosing(run=run, outcome=outcome, error_code=code, error_detail=detail)
+        if _is_turn(run):
+            return await self._turns.close(TurnClosing.model_validate(ending.model_dump()))
+        return await self._runs.close(ending)
+
     async def _start(self, run: RunRef) -> None:
+        if not _is_turn(run):
+            launch = await self._runs.plan(run)
+            return await self._engine.start(launch) if launch is not None else None
         plan = await self._turns.plan(run)
         if plan is not None and not plan.finished:
             await self._engine.start_turn(plan)
+
+
+def _is_turn(run: RunRef) -> bool:
+    return run.run_id.startswith(f"{Kind.TURN}.")

@@ -17,13 +17,20 @@ from activities.ports import EngineState
 from domain import names
 from domain.chat import LostAttempt, TurnInput, TurnPlan
 from domain.errors import Unavailable
-from domain.runs import RunRef
+from domain.runs import Launch, RunRef
 from domain.settings import Settings
 
 _RPC = timedelta(seconds=3)
 _PASSING = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _log = structlog.get_logger(__name__)
 _EXECUTION_LIMIT = timedelta(days=14)
+_SUMMARY_CHARACTERS = 200
+_WORKFLOWS = {
+    names.Kind.SCORE: (names.WorkflowType.LEAD_SCORE, names.TaskQueue.LEADS),
+    names.Kind.BATCH: (names.WorkflowType.LEAD_BATCH, names.TaskQueue.BATCH),
+    names.Kind.TRAINING: (names.WorkflowType.MODEL_TRAINING, names.TaskQueue.BATCH),
+    names.Kind.CHECK: (names.WorkflowType.SCORE_CHECK, names.TaskQueue.BATCH),
+}
 _STATES = {
     WorkflowExecutionStatus.RUNNING: EngineState.OPEN,
     WorkflowExecutionStatus.CONTINUED_AS_NEW: EngineState.OPEN,
@@ -77,6 +84,34 @@ class TemporalEngine:
         except (RPCError, RuntimeError) as error:
             raise _unavailable(error) from None
 
+    async def start(self, launch: Launch) -> None:
+        """Start the workflow of a run that is no turn, unless it was started before."""
+        run, delay = launch.run, timedelta(seconds=launch.delay_seconds)
+        workflow, queue = _WORKFLOWS[launch.kind]
+        urgency = names.Lane.INTERACTIVE if launch.urgent else names.Lane.BATCH
+        try:
+            await self._client.start_workflow(
+                workflow,
+                launch.input,
+                id=names.workflow_id(run.tenant_id, run.run_id),
+                task_queue=queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                execution_timeout=_EXECUTION_LIMIT,
+                task_timeout=timedelta(seconds=5),
+                start_delay=delay or None,
+                priority=names.lane(run.tenant_id, urgency),
+                search_attributes=names.tags(
+                    run.tenant_id, launch.kind, launch.subject_id, launch.model
+                ),
+                static_summary=launch.summary[:_SUMMARY_CHARACTERS],
+                rpc_timeout=_RPC,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except (RPCError, RuntimeError) as error:
+            raise _unavailable(error) from None
+
     async def state(self, run: RunRef) -> EngineState:
         """What Temporal knows of the run; UNKNOWN if it never heard of it, or forgot it."""
         try:
@@ -96,6 +131,14 @@ class TemporalEngine:
     async def decided(self, run: RunRef, decision_id: str) -> None:
         """Wake a turn up that waits for a decision."""
         await self._tell(lambda: self._handle(run).signal("decided", decision_id, rpc_timeout=_RPC))
+
+    async def pause(self, run: RunRef, note: str) -> None:
+        """Ask a batch to rest."""
+        await self._tell(lambda: self._handle(run).signal("pause", note, rpc_timeout=_RPC))
+
+    async def resume(self, run: RunRef) -> None:
+        """Let a batch go on."""
+        await self._tell(lambda: self._handle(run).signal("resume", rpc_timeout=_RPC))
 
     async def cancel(self, run: RunRef) -> None:
         """Ask a run's workflow to stop, as the Web UI's button does."""

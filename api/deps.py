@@ -3,14 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from api.state import State
 from domain.auth import Principal, Scope, first_role
 from domain.errors import Forbidden
+from domain.runs import Launch
+
+SUBPROTOCOL = "perdure"
 
 
-async def state_of(request: Request) -> State:
+async def state_of(request: HTTPConnection) -> State:
     """The state that the app's lifespan made."""
     state: State = request.app.state.perdure
     return state
@@ -19,13 +23,21 @@ async def state_of(request: Request) -> State:
 Parts = Annotated[State, Depends(state_of)]
 
 
+async def start(parts: State, launch: Launch | None) -> str | None:
+    """Start a run that was accepted, if there is one to start; its id."""
+    if launch is None:
+        return None
+    await parts.launcher.launch(launch)
+    return launch.run.run_id
+
+
 def requires(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     """A dependency that gives the caller, if the caller holds the scope (else 401 or 403)."""
 
-    async def caller(request: Request, parts: Parts) -> Principal:
+    async def caller(request: HTTPConnection, parts: Parts) -> Principal:
         headers = request.headers
         principal = await parts.authenticator(
-            headers.get("authorization"), headers.get("x-api-key")
+            headers.get("authorization") or _of_socket(request), headers.get("x-api-key")
         )
         if not principal.may(scope):
             role = first_role(scope).name.lower()
@@ -34,3 +46,10 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Principal]]:
 
     caller.__dict__["scope"] = scope
     return caller
+
+
+def _of_socket(request: HTTPConnection) -> str | None:
+    """Browsers cannot send headers with a WebSocket: there the token is the second subprotocol,
+    behind `perdure`."""
+    offered: list[str] = request.scope.get("subprotocols") or []
+    return f"Bearer {offered[1]}" if len(offered) == 2 and offered[0] == SUBPROTOCOL else None

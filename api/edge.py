@@ -9,6 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import problem
 
 MAX_BODY_BYTES = 256 * 1024
+# Read piece by piece, and never held as a whole.
+STREAMED = frozenset({"/api/v1/ai/leads/import"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DETAIL = f"A body may have {MAX_BODY_BYTES // 1024} KiB; more is an attachment."
 
@@ -31,11 +33,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced(scope) > MAX_BODY_BYTES:
+        streamed = scope["path"] in STREAMED
+        if not streamed and _announced(scope) > MAX_BODY_BYTES:
             await _too_large()(scope, receive, send)
             return
         with self._open.track_inprogress():
-            await self._app(scope, _limited(receive), self._counted(scope, send))
+            body = receive if streamed else _limited(receive)
+            await self._app(scope, body, self._counted(scope, send))
 
     def _counted(self, scope: Scope, send: Send) -> Send:
         started = time.perf_counter()

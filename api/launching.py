@@ -10,6 +10,7 @@ from activities.runs import RunKeeper
 from db.runs import Runs
 from domain.chat import TurnPlan
 from domain.errors import PerdureError, Unavailable
+from domain.runs import Launch
 
 _SILENT = timedelta(seconds=15)
 _AGAIN = timedelta(minutes=1)
@@ -30,11 +31,11 @@ class Launcher:
         self._keeper = keeper
         self._late: set[asyncio.Task[None]] = set()
 
-    async def launch(self, plan: TurnPlan) -> None:
-        """Start a turn. The record has it already, so a Temporal that does not answer is no
+    async def launch(self, plan: TurnPlan | Launch) -> None:
+        """Start a run. The record has it already, so a Temporal that does not answer is no
         failure: the start is repeated until it works, here or by any process's sweep."""
         try:
-            await self._engine.start_turn(plan)
+            await self._start(plan)
         except Unavailable:
             task = asyncio.create_task(self._until_started(plan))
             self._late.add(task)
@@ -55,11 +56,16 @@ class Launcher:
                 if isinstance(settled, Exception):
                     _log.warning("settling failed", error=type(settled).__name__)
 
-    async def _until_started(self, plan: TurnPlan) -> None:
+    async def _start(self, plan: TurnPlan | Launch) -> None:
+        if isinstance(plan, TurnPlan):
+            return await self._engine.start_turn(plan)
+        return await self._engine.start(plan)
+
+    async def _until_started(self, plan: TurnPlan | Launch) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             await asyncio.sleep(pause)
             try:
-                return await self._engine.start_turn(plan)
+                return await self._start(plan)
             except Unavailable:
                 pause = min(pause * 1.5, _ROUND_SECONDS)

@@ -7,6 +7,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from domain.errors import PerdureError
 
@@ -35,7 +37,14 @@ def install(app: FastAPI) -> None:
     app.exception_handler(Exception)(_unknown)
 
 
-async def _known(_request: Request, error: PerdureError) -> Response:
+async def _known(request: HTTPConnection, error: PerdureError) -> Response:
+    answer = _of(error)
+    if isinstance(request, WebSocket):
+        await request.send_denial_response(answer)
+    return answer
+
+
+def _of(error: PerdureError) -> Response:
     headers = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -9,13 +9,22 @@ from api.launching import Launcher
 from api.rescue import Rescuer
 from api.streaming import Hub
 from db.alerts import Alerts
+from db.batch_reports import BatchReports
+from db.batches import Batches
 from db.budgets import Budgets
 from db.cache import PostgresCache
 from db.calls import Calls
+from db.experiments import Experiments
+from db.feeds import Feeds
+from db.launches import Launches
+from db.leads import Leads
 from db.ledger import Ledger
 from db.prompts import PostgresPrompts
+from db.reports import Reports
 from db.routes import RouteOverrides
 from db.runs import Runs
+from db.scores import Scores
+from db.scoring_models import ScoringModels
 from db.session import Database
 from db.threads import Threads
 from db.turns import Turns
@@ -46,3 +55,12 @@ class State:
     alerts: Alerts
     cache: PostgresCache
     prompts: PostgresPrompts
+    launches: Launches
+    feeds: Feeds
+    leads: Leads
+    scores: Scores
+    batches: Batches
+    batch_reports: BatchReports
+    reports: Reports
+    scoring_models: ScoringModels
+    experiments: Experiments

@@ -7,14 +7,14 @@ from db.lead_filters import STANDING, conditions
 from db.scoring_models import settings_of
 from db.session import Connection, many, one
 from domain.batches import Batch, BatchCounts, BatchOpening, ChunkRef
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent
 from domain.experiments import ScoringPlan, assignments
 from domain.runs import RunRef
 from domain.scoring.work import LeadTask, PageDone, ScoringTask
 
 # A chunk is an activity: three events of history and ten milliseconds of everybody's time.
-_CHUNK, _CHUNK_OF_CALLS = 1_000, 10
+_CHUNK, _CHUNK_OF_CALLS, _PAGE = 1_000, 10, 200
 _PARALLEL, _PARALLEL_CALLS = 2, 8
 _FAIL = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
@@ -25,11 +25,12 @@ ON CONFLICT DO NOTHING RETURNING lead_id
 _COUNT = """
 UPDATE lead_batches SET scored = scored + %(scored)s, failed = failed + %(failed)s,
     cost_micros = cost_micros + %(cost)s
-WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND NOT closed
 RETURNING paused, clock_timestamp() - told_at > interval '1 second' AS due
 """
 _TELL = """
-UPDATE lead_batches b SET told = scored + failed, told_at = clock_timestamp(),
+UPDATE lead_batches b SET closed = %(closed)s, told = scored + failed,
+    told_at = clock_timestamp(),
     rate = (scored + failed - told)
         / greatest(extract(epoch FROM clock_timestamp() - told_at), 0.001)
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
@@ -42,7 +43,8 @@ SELECT b.run_id, b.mode, b.plan, b.selection, b.note, b.created_at, b.total, b.s
         WHEN b.paused AND r.finished_at IS NULL THEN 'paused' ELSE r.status END AS status
 FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
 WHERE b.tenant_id = %(tenant)s AND (%(run)s::text IS NULL OR b.run_id = %(run)s)
-  AND (%(time)s::timestamptz IS NULL OR (b.created_at, b.run_id) < (%(time)s::timestamptz, %(after)s))
+  AND (%(time)s::timestamptz IS NULL
+    OR (b.created_at, b.run_id) < (%(time)s::timestamptz, %(after)s))
 ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
 """
 
@@ -50,8 +52,10 @@ ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
 def opening(total: int, parallel: int | None, *, asks: bool, finished: bool) -> BatchOpening:
     """How a batch is cut: calls of models are slow and cost money, so their chunks are small."""
     usual = _PARALLEL_CALLS if asks else _PARALLEL
-    chunk = _CHUNK_OF_CALLS if asks else _CHUNK
-    return BatchOpening(total=total, parallel=parallel or usual, chunk=chunk, finished=finished)
+    chunk, page = (_CHUNK_OF_CALLS, 1) if asks else (_CHUNK, _PAGE)
+    return BatchOpening(
+        total=total, parallel=parallel or usual, chunk=chunk, page=page, finished=finished
+    )
 
 
 async def read(
@@ -122,20 +126,23 @@ async def keep(connection: Connection, run: RunRef, done: PageDone) -> tuple[int
 async def count(connection: Connection, run: RunRef, scored: int, failed: int, cost: int) -> bool:
     """Add to a batch's counts, and tell its readers once a second; whether it is paused.
 
+    Raises Conflict (`run_finished`): then the page is not kept either.
+
     The row of the batch is locked from here on: nothing slow may follow in the transaction.
     """
     values = {"tenant": run.tenant_id, "run": run.run_id}
     counts = {"scored": scored, "failed": failed, "cost": cost}
     row = await one(connection, _COUNT, values | counts)
-    assert row is not None
+    if row is None:
+        raise Conflict("This batch has ended.", code="run_finished")
     if row["due"]:
         await tell(connection, run)
     return bool(row["paused"])
 
 
-async def tell(connection: Connection, run: RunRef) -> None:
-    """Append how far a batch is to its events."""
-    values = {"tenant": run.tenant_id, "run": run.run_id}
+async def tell(connection: Connection, run: RunRef, *, closed: bool = False) -> None:
+    """Append how far a batch is to its events; once it is `closed`, no page is counted any more."""
+    values = {"tenant": run.tenant_id, "run": run.run_id, "closed": closed}
     row = await one(connection, _TELL, values)
     if row is None:
         return

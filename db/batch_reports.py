@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from db import batch_pages, batches, cursors, scoring_plans
+from db import batch_pages, cursors, scoring_plans, selections
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.base import Page
@@ -76,7 +76,7 @@ class BatchReports:
         tenant_id = caller.tenant_id
         async with self._database.transaction(tenant_id) as connection:
             plan = await scoring_plans.of_order(connection, tenant_id, order)
-            leads = await batches.count(connection, tenant_id, order.selection)
+            leads = await selections.count(connection, tenant_id, order.selection)
             values = {"tenant": tenant_id, "models": plan.models}
             costs = await many(connection, _COSTS, values)
             rate = await _rate(connection, values)

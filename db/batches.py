@@ -5,17 +5,19 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from db import batch_pages, launches, ledger, scoring_plans
-from db.lead_filters import STANDING, conditions
+from db import batch_pages, launches, ledger, scoring_plans, selections
+from db.lead_filters import STANDING
 from db.session import Connection, Database, many, one
 from domain import names
 from domain.auth import Principal
 from domain.base import Contract
 from domain.batches import (
-    Batch,
+    BatchClosing,
     BatchInput,
     BatchOpening,
     BatchOrder,
+    BatchRef,
+    BatchResult,
     Chunk,
     ChunkPlan,
     ChunkRef,
@@ -23,11 +25,11 @@ from domain.batches import (
     PlanRef,
     Selection,
 )
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent
 from domain.experiments import ScoringPlan
 from domain.names import Kind
-from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
+from domain.runs import Launch, Outcome, RunClosing, RunRef
 from domain.scoring.work import BatchPage, PageDone
 
 _CHUNKS_AT_ONCE = 50
@@ -99,7 +101,7 @@ class Batches:
             if not await launches.accept(connection, launch):
                 return Accepted(run_id=run_id, empty=False, launch=None)
             await _keep(connection, run, order, plan)
-            if await _any(connection, run.tenant_id, order.selection):
+            if await selections.has_any(connection, run.tenant_id, order.selection):
                 return Accepted(run_id=run_id, empty=False, launch=launch)
             await connection.execute(_TOTAL, _values(run) | {"total": 0, "failed": 0})
             counts = {"scored": 0, "failed": 0}
@@ -107,11 +109,12 @@ class Batches:
             await launches.close(connection, ending)
         return Accepted(run_id=run_id, empty=True, launch=None)
 
-    async def open(self, run: RunRef, asked: BatchInput, attempt: int) -> BatchOpening:
+    async def open(self, ref: BatchRef, attempt: int) -> BatchOpening:
         """Begin a batch: count its leads, once. A schedule's batch is taken in here.
 
         Raises as `accept`.
         """
+        run, asked = ref.run, ref.asked
         async with self._database.transaction(run.tenant_id) as connection:
             if asked.order is not None:
                 plan = await scoring_plans.of_order(connection, run.tenant_id, asked.order)
@@ -136,7 +139,7 @@ class Batches:
         async with self._database.transaction(run.tenant_id) as connection:
             row = await one(connection, _READ, _values(run))
             assert row is not None
-            condition, values = selected(Selection.model_validate(row["selection"]))
+            condition, values = selections.selected(Selection.model_validate(row["selection"]))
             query = f"""
                 SELECT max(id) AS upto, count(*) AS leads FROM (
                     SELECT l.id, (row_number() OVER (ORDER BY l.id) - 1) / %(chunk)s AS part
@@ -169,7 +172,7 @@ class Batches:
                 raise Conflict("This batch has ended.", code="run_finished")
             plan = ScoringPlan.model_validate(row["plan"])
             kept = await batch_pages.keep(connection, ref.run, done) if done else (0, 0, 0)
-            chosen = selected(Selection.model_validate(row["selection"]))
+            chosen = selections.selected(Selection.model_validate(row["selection"]))
             task = await batch_pages.read(
                 connection, ref, after, size, plan, chosen, row["user_id"], again=again
             )
@@ -187,53 +190,21 @@ class Batches:
                 status = "waiting" if paused else "running"
                 await connection.execute(_STATUS, _values(run) | {"status": status})
 
-    async def close(self, closing: RunClosing) -> tuple[Closed, Batch]:
+    async def close(self, closing: BatchClosing) -> BatchResult:
         """End a batch; one that completed with failures says so."""
-        run = closing.run
+        run, ending = closing.ending.run, closing.ending
         async with self._database.transaction(run.tenant_id) as connection:
-            await batch_pages.tell(connection, run)
-            shown = await batch_pages.shown(connection, run)
-            counts = shown.counts
-            if closing.outcome is Outcome.COMPLETED and counts.failed:
+            if closing.asked.order is not None:
+                await _take_in(connection, run, closing.asked, closing.asked.order)
+            await batch_pages.tell(connection, run, closed=True)
+            counts = (await batch_pages.shown(connection, run)).counts
+            if ending.outcome is Outcome.COMPLETED and counts.failed:
                 update = {"outcome": Outcome.COMPLETED_WITH_ERRORS}
-                closing = closing.model_copy(update=update)
+                ending = ending.model_copy(update=update)
             result = {"scored": counts.scored, "failed": counts.failed, "total": counts.total}
-            ended = closing.model_copy(update={"result": result})
-            return await launches.close(connection, ended), shown
-
-
-def selected(selection: Selection) -> tuple[str, dict[str, Any]]:
-    """A selection as a condition over `l` and `s`, and its values."""
-    if not selection.is_one:
-        raise Invalid("Choose by ids, filter or failed_of.", code="order_invalid")
-    if selection.ids is not None:
-        return "l.id = ANY (%(ids)s)", {"ids": list(selection.ids)}
-    if selection.failed_of is not None:
-        return (
-            "EXISTS (SELECT FROM lead_failures f WHERE f.tenant_id = l.tenant_id "
-            "AND f.run_id = %(failed_of)s AND f.lead_id = l.id)",
-            {"failed_of": selection.failed_of},
-        )
-    return conditions(selection.filter)
-
-
-async def count(connection: Connection, tenant_id: str, selection: Selection) -> int:
-    """How many leads a selection finds."""
-    condition, values = selected(selection)
-    query = f"SELECT count(*) AS n FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s \
-AND {condition}"
-    row = await one(connection, query, values | {"tenant": tenant_id})
-    return int(row["n"]) if row else 0
-
-
-async def _any(connection: Connection, tenant_id: str, selection: Selection) -> bool:
-    """Whether there is anything to do: an id of no lead is something to report."""
-    if selection.ids:
-        return True
-    condition, values = selected(selection)
-    query = f"SELECT 1 FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND {condition} \
-LIMIT 1"
-    return await one(connection, query, values | {"tenant": tenant_id}) is not None
+            ending = ending.model_copy(update={"result": result})
+            closed = await launches.close(connection, ending)
+        return BatchResult(outcome=closed.outcome, scored=counts.scored, failed=counts.failed)
 
 
 async def _count(connection: Connection, run: RunRef, row: dict[str, Any]) -> int:
@@ -242,7 +213,7 @@ async def _count(connection: Connection, run: RunRef, row: dict[str, Any]) -> in
     if selection.ids is not None:
         ids = {"ids": list(selection.ids)}
         unknown = len(await many(connection, _UNKNOWN, _values(run) | ids))
-    total = unknown + await count(connection, run.tenant_id, selection)
+    total = unknown + await selections.count(connection, run.tenant_id, selection)
     await connection.execute(_TOTAL, _values(run) | {"total": total, "failed": unknown})
     data = {"total": total, "plan": row["plan"]}
     event = NewEvent(type=EventType.BATCH_STARTED, data=data)
@@ -261,6 +232,15 @@ async def _check_source(connection: Connection, tenant_id: str, selection: Selec
     run = RunRef(tenant_id=tenant_id, run_id=selection.failed_of)
     if await one(connection, _READ, _values(run)) is None:
         raise NotFound("There is no such batch.", code="batch_unknown")
+
+
+async def _take_in(
+    connection: Connection, run: RunRef, asked: BatchInput, order: BatchOrder
+) -> None:
+    """A schedule's batch whose order could not be carried out is there all the same, as failed."""
+    plan = ScoringPlan(default=order.model or "champion")
+    if await launches.accept(connection, _launch(run, asked.user_id, order, plan)):
+        await _keep(connection, run, order, plan)
 
 
 async def _keep(connection: Connection, run: RunRef, order: BatchOrder, plan: ScoringPlan) -> None:

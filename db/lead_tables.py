@@ -115,6 +115,7 @@ class LeadBatchRow(columns.Row, table=True):
     failed: int = Field(sa_column_kwargs={"server_default": sql("0")})
     cost_micros: int = Field(sa_column=columns.big(default="0"))
     paused: bool = Field(sa_column_kwargs={"server_default": sql("false")})
+    closed: bool = Field(sa_column_kwargs={"server_default": sql("false")})
     rate: float = Field(sa_column=columns.double(default="0"))
     told: int = Field(sa_column_kwargs={"server_default": sql("0")})
     told_at: datetime | None = Field(sa_column=columns.time(nullable=True))

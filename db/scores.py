@@ -111,6 +111,12 @@ class Scores:
             await feeds.publish(connection, feeds.scores_of(run.tenant_id), event.type, told)
         return ScoreResult(outcome=Outcome.COMPLETED, **result)
 
+    async def check(self, caller: Principal, model: str | None) -> None:
+        """Raises NotFound (`model_unknown`), Conflict (`model_retired`, `model_not_approved`) for
+        a model whose scores must not be shown."""
+        async with self._database.transaction(caller.tenant_id) as connection:
+            await scoring_plans.current(connection, caller.tenant_id, model)
+
     async def current(
         self, caller: Principal, lead_id: str, *, cursor: str | None, limit: int, hidden: bool
     ) -> CurrentScore:

@@ -9,7 +9,7 @@ from pydantic import Field
 from domain.base import Contract
 from domain.experiments import ScoringPlan
 from domain.leads import LeadFilter, LeadId
-from domain.runs import Outcome, RunRef
+from domain.runs import Outcome, RunClosing, RunRef
 
 MOST_IDS = 10_000
 
@@ -49,15 +49,16 @@ class BatchOrder(Contract):
 
 class BatchInput(Contract):
     """What LeadBatch starts with. A batch that a schedule starts brings its `order`; one that the
-    API accepted has it in the record. `cursor` and `done`: where an earlier run of the same
-    workflow stopped to begin a new history."""
+    API accepted has it in the record. `cursor` and the counts: how far an earlier run of
+    the same workflow had come when it began a new history."""
 
     tenant_id: str
     user_id: str
     order: BatchOrder | None = None
     cursor: str = ""
-    opened: bool = False
     paused: bool = False
+    scored: int = 0
+    failed: int = 0
 
 
 class BatchOpening(Contract):
@@ -66,6 +67,7 @@ class BatchOpening(Contract):
     total: int
     parallel: int
     chunk: int
+    page: int
     finished: bool = False
 
 
@@ -92,10 +94,11 @@ class PlanRef(Contract):
 
 
 class ChunkRef(Contract):
-    """One chunk of a batch."""
+    """One chunk of a batch. `size`: how many leads are read, scored and kept at a time."""
 
     run: RunRef
     chunk: Chunk
+    size: int
 
 
 class ChunkResult(Contract):
@@ -114,6 +117,20 @@ class BatchResult(Contract):
     outcome: Outcome
     scored: int
     failed: int
+
+
+class BatchRef(Contract):
+    """A batch that begins, and what was asked for."""
+
+    run: RunRef
+    asked: BatchInput
+
+
+class BatchClosing(Contract):
+    """How to close a batch. A schedule's batch that could not even be opened is taken in first."""
+
+    ending: RunClosing
+    asked: BatchInput
 
 
 class Pausing(Contract):

@@ -36,7 +36,7 @@ class ModelStatus(StrEnum):
 class Judge(Contract):
     """What an `llm` model is: the route that is asked, and what the tenant tells it to look for."""
 
-    route: str = "score"
+    route: str = "extract"
     instructions: str = Field(default="", max_length=8_000)
 
 

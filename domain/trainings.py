@@ -1,13 +1,13 @@
 """Trainings: models learned from the outcomes of leads."""
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from domain.base import Contract
 from domain.leads import LeadFilter, Time
-from domain.runs import Outcome, RunRef
+from domain.names import Kind, run_id
+from domain.runs import Launch, Outcome, RunRef
 from domain.scoring_models import ModelName
 
 
@@ -43,8 +43,17 @@ class TrainingResult(Contract):
     auc: float | None = None
 
 
-class TrainingWindow(Contract):
-    """The outcomes that a model was learned from."""
-
-    first: datetime | None
-    last: datetime | None
+def launch_of(tenant_id: str, user_id: str, order: TrainingOrder, mark: str) -> Launch:
+    """The run that learns a model."""
+    run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.TRAINING, order.name, mark))
+    asked = TrainingInput(run=run, user_id=user_id, order=order)
+    return Launch(
+        run=run,
+        kind=Kind.TRAINING,
+        subject_id=order.name,
+        user_id=user_id,
+        model=order.algorithm,
+        summary=f"Learn {order.name} ({order.algorithm}) for {user_id:.60}",
+        input=asked.model_dump(mode="json"),
+        urgent=False,
+    )

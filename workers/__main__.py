@@ -1,6 +1,7 @@
 """A worker process: it polls the queues of its roles until it is told to stop, then drains."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -25,11 +26,14 @@ from adapters.temporal import connect
 from db.leases import Lease
 from db.session import database_of
 from domain.errors import Invalid, Unavailable
+from domain.names import TaskQueue
 from domain.settings import Settings
 from workers.fleet import FLEET, Role, Wired
 from workers.wiring import wired
 
 Made = TypeVar("Made")
+# Where cores are few, what nobody waits for steps back behind what somebody does.
+_STEP_BACK = 10
 _DRAIN = timedelta(seconds=20)
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +49,8 @@ def serve(
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
         raise Invalid(detail, code="role_unknown")
     logs.configure(settings.log_level)
+    if set(roles) == {TaskQueue.BATCH.value}:
+        os.nice(_STEP_BACK)
     uvloop.run(_serve(settings, [FLEET[role] for role in roles], interceptors))
 
 
@@ -68,7 +74,10 @@ async def _serve(
         stack.callback(holding.cancel)
         if not await _first(lease.held(), stop):
             return
-        activities = await stack.enter_async_context(wired(settings, database, client, lease))
+        talks = any(role.queue is not TaskQueue.BATCH for role in roles)
+        activities = await stack.enter_async_context(
+            wired(settings, database, client, lease, talks=talks)
+        )
         for role in roles:
             worker = make_worker(client, role, activities, interceptors)
             await stack.enter_async_context(worker)

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from activities.batches import BatchActivities
 from activities.chat import ChatActivities
+from activities.leads import LeadActivities
 from domain.names import TaskQueue
+from workflows.batches import LeadBatch
 from workflows.chat import ChatTurn
+from workflows.leads import LeadScore
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,8 @@ class Wired:
     """A worker's activities, one class per noun."""
 
     chat: ChatActivities
+    leads: LeadActivities
+    batches: BatchActivities
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,31 @@ def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
     )
 
 
+def _leads(wired: Wired) -> tuple[Callable[..., Any], ...]:
+    return (wired.leads.score_lead, wired.leads.close_run)
+
+
+def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
+    batches = wired.batches
+    return (
+        batches.open_batch,
+        batches.plan_chunks,
+        batches.score_chunk,
+        batches.note_pause,
+        batches.close_batch,
+    )
+
+
 # An activity that waits for a model costs next to nothing: the limit is memory, not cores.
 FLEET = {
     "chat": Role(
         queue=TaskQueue.CHAT, workflows=(ChatTurn,), activities=_chat, max_activities=1500
+    ),
+    "leads": Role(
+        queue=TaskQueue.LEADS, workflows=(LeadScore,), activities=_leads, max_activities=200
+    ),
+    # Few at a time: what waits does so in Temporal, which is fair between tenants.
+    "batch": Role(
+        queue=TaskQueue.BATCH, workflows=(LeadBatch,), activities=_batch, max_activities=8
     ),
 }

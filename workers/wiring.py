@@ -5,41 +5,47 @@ from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
+from activities.batches import BatchActivities
 from activities.chat import ChatActivities
+from activities.leads import LeadActivities
 from activities.runs import RunKeeper
+from activities.scoring import Scorers
 from adapters.mcp.task_server import caller_in_meta, task_server
 from adapters.mcp.toolbox import McpToolBox
-from adapters.models.gateway import LiteLLMGateway
 from adapters.prompts import prompt_files
+from adapters.rules import starter_rules
 from adapters.temporal import TemporalEngine
-from db.cache import PostgresCache
+from db.batches import Batches
 from db.calls import Calls
-from db.embeddings import PostgresEmbeddings
+from db.launches import Launches
 from db.leases import Lease
 from db.ledger import Ledger
-from db.models import PostgresCalls
 from db.prompts import PostgresPrompts
+from db.scores import Scores
+from db.scoring_models import ScoringModels
 from db.session import Database
 from db.steps import Steps
 from db.tasks import PostgresTasks
 from db.turns import Turns
 from domain.settings import Settings
 from workers.fleet import Wired
+from workers.gateway import LateGateway
 
 
 @asynccontextmanager
 async def wired(
-    settings: Settings, database: Database, client: Client, lease: Lease
+    settings: Settings, database: Database, client: Client, lease: Lease, *, talks: bool
 ) -> AsyncIterator[Wired]:
-    """Everything that a worker's activities need, closed again in the end."""
-    turns = Turns(database)
-    gateway = LiteLLMGateway(
-        settings,
-        PostgresCalls(database, settings),
-        PostgresCache(database),
-        PostgresEmbeddings(database),
-    )
-    await gateway.warm_up()
+    """Everything that a worker's activities need, closed again in the end.
+
+    `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
+    """
+    turns, launches = Turns(database), Launches(database)
+    gateway = LateGateway(settings, database)
+    if talks:
+        await gateway.warm_up()
+    prompts = PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes)
+    scorers = Scorers(ScoringModels(database, starter_rules()), gateway, prompts)
     toolbox = McpToolBox(settings, task_server(PostgresTasks(database), caller_in_meta))
     try:
         yield Wired(
@@ -51,9 +57,11 @@ async def wired(
                 log=Ledger(database),
                 gateway=gateway,
                 toolbox=toolbox,
-                keeper=RunKeeper(turns, TemporalEngine(client, settings)),
-                prompts=PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes),
-            )
+                keeper=RunKeeper(turns, launches, TemporalEngine(client, settings)),
+                prompts=prompts,
+            ),
+            leads=LeadActivities(Scores(database, lease), scorers, launches),
+            batches=BatchActivities(Batches(database), scorers),
         )
     finally:
         await toolbox.aclose()

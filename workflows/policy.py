@@ -49,6 +49,18 @@ TOOL = Protection(
     cancellation_type=ActivityCancellationType.TRY_CANCEL,
 )
 
+# A batch is in no hurry, and goes on when what it needs is there again, however long that takes.
+BATCH = Protection(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=5),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=300),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=15),
+    ),
+    cancellation_type=ActivityCancellationType.TRY_CANCEL,
+)
+
 # The record must be written, whatever it takes: there is no maximum of attempts.
 STORE = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=5),

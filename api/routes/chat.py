@@ -1,7 +1,5 @@
 """Chat: a message goes in, a run comes out."""
 
-import hashlib
-import re
 import uuid
 from typing import Annotated
 
@@ -12,8 +10,7 @@ from pydantic import BaseModel
 from api.deps import Parts, requires
 from api.routes.runs import event_stream
 from api.state import State
-from api.texts import Storable
-from domain import names
+from api.texts import Storable, key_of
 from domain.auth import Principal, Scope
 from domain.chat import MAX_TEXT_BYTES, MessageId, NewMessage, Policy
 from domain.errors import Invalid, TooLarge
@@ -96,8 +93,4 @@ def check(text: str) -> None:
 
 def message_id_of(idempotency_key: str | None) -> str:
     """The message id that an `Idempotency-Key` stands for, or a new one."""
-    if not idempotency_key:
-        return uuid.uuid4().hex
-    if re.fullmatch(names.ID_PATTERN, idempotency_key):
-        return idempotency_key
-    return hashlib.sha256(idempotency_key.encode()).hexdigest()
+    return key_of(idempotency_key) or uuid.uuid4().hex

@@ -20,6 +20,9 @@ from domain.errors import PerdureError, Unavailable
 from domain.settings import Settings
 
 _START_SECONDS = 120.0
+# A batch never sits in the process that somebody waits for.
+_TALKING: tuple[str, ...] = ("chat", "leads")
+_BATCHES: tuple[str, ...] = ("batch",)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ class Stack:
         self._begun = time.monotonic()
         self._watch = Watch(plan.home.pids, say)
         self._environ = plan.child_environment()
-        self._workers = [f"worker-{number}" for number in range(1, plan.workers + 1)]
+        self._workers = {f"worker-{number}": _TALKING for number in range(1, plan.workers + 1)}
+        if plan.workers:
+            self._workers["batch-1"] = _BATCHES
         self._awaited: set[str] = set()
 
     async def start(self) -> dict[str, Any]:
@@ -119,16 +124,17 @@ class Stack:
 
     async def _start_all(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for name in self._workers:
-                group.create_task(self._until(name, self._start_worker(name)))
+            for name, roles in self._workers.items():
+                group.create_task(self._until(name, self._start_worker(name, roles)))
             group.create_task(self._start_api())
             if self._plan.embeds_postgres:
                 group.create_task(self._until("PostgreSQL", self._start_postgres()))
             if self._plan.embeds_temporal:
                 group.create_task(self._until("Temporal", self._start_temporal()))
 
-    async def _start_worker(self, name: str) -> None:
-        child = self._watch.keep(self._program(name, "worker", grace_seconds=30))
+    async def _start_worker(self, name: str, roles: tuple[str, ...]) -> None:
+        words = [word for role in roles for word in ("--role", role)]
+        child = self._watch.keep(self._program(name, "worker", *words, grace_seconds=30))
         await until(lambda: child.signed)
 
     async def _start_api(self) -> None:

@@ -94,6 +94,7 @@ CREATE TABLE lead_batches (
     failed integer NOT NULL DEFAULT 0,
     cost_micros bigint NOT NULL DEFAULT 0,
     paused boolean NOT NULL DEFAULT false,
+    closed boolean NOT NULL DEFAULT false,
     rate double precision NOT NULL DEFAULT 0,
     told integer NOT NULL DEFAULT 0,
     told_at timestamptz,

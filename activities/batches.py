@@ -1,0 +1,117 @@
+"""Batches: the activities that open one, cut it into chunks, score a chunk and close it."""
+
+import logging
+import zlib
+
+from temporalio import activity
+
+from activities import attempts
+from activities.lead_ports import BatchStore
+from activities.scoring import Scorers
+from domain.batches import (
+    BatchClosing,
+    BatchOpening,
+    BatchRef,
+    BatchResult,
+    ChunkPlan,
+    ChunkRef,
+    ChunkResult,
+    Pausing,
+    PlanRef,
+)
+from domain.errors import ModelFailed, PerdureError
+from domain.scoring.work import Failed, LeadTask, PageDone, Scored, ScoringTask
+from domain.usage import CallOrigin
+
+_log = logging.getLogger(__name__)
+
+
+class BatchActivities:
+    """Activities of batches."""
+
+    def __init__(self, batches: BatchStore, scorers: Scorers) -> None:
+        self._batches = batches
+        self._scorers = scorers
+
+    @activity.defn
+    async def open_batch(self, ref: BatchRef) -> BatchOpening:
+        """Count a batch's leads and mark it as begun; once, however often it is called."""
+        return await self._batches.open(ref, attempts.current().number)
+
+    @activity.defn
+    async def plan_chunks(self, ref: PlanRef) -> ChunkPlan:
+        """The next chunks of a batch."""
+        return await self._batches.chunks(ref)
+
+    @activity.defn
+    async def score_chunk(self, ref: ChunkRef) -> ChunkResult:
+        """Score the leads of a chunk, page by page. What is in the record is the place where a
+        retry goes on: a page is kept with its counts, or not at all."""
+        attempt = attempts.current().number
+        done: PageDone | None = None
+        after, scored, failed = ref.chunk.after, 0, 0
+        while True:
+            page = await self._batches.turn_page(ref, after, ref.size, done, again=attempt > 1)
+            scored, failed = scored + page.scored, failed + page.failed
+            leads = page.task.leads
+            if not leads:
+                return ChunkResult(scored=scored, failed=failed)
+            if page.paused:
+                return ChunkResult(scored=scored, failed=failed, paused_at=after)
+            try:
+                done = await self._score(ref, page.task, attempt)
+            except ModelFailed as failure:
+                if failure.code != "budget_exceeded":
+                    raise
+                return ChunkResult(scored=scored, failed=failed, over_budget=True)
+            after = leads[-1].subject.lead_id
+
+    @activity.defn
+    async def note_pause(self, pausing: Pausing) -> None:
+        """Write down that a batch rests, or goes on."""
+        await self._batches.pause(pausing)
+
+    @activity.defn
+    async def close_batch(self, closing: BatchClosing) -> BatchResult:
+        """End a batch, and say what it came to."""
+        return await self._batches.close(closing)
+
+    async def _score(self, ref: ChunkRef, task: ScoringTask, attempt: int) -> PageDone:
+        origin = CallOrigin(
+            tenant_id=ref.run.tenant_id,
+            user_id=task.user_id,
+            feature="score",
+            run_id=ref.run.run_id,
+            step=_step(ref),
+            attempt=attempt,
+            batch=True,
+        )
+        scored: list[Scored] = []
+        failed: list[Failed] = []
+        for lead in task.leads:
+            found = await self._score_one(lead, origin)
+            if isinstance(found, Failed):
+                failed.append(found)
+            else:
+                scored += found
+        return PageDone(task, scored, failed)
+
+    async def _score_one(self, lead: LeadTask, origin: CallOrigin) -> list[Scored] | Failed:
+        """One bad lead never fails a batch: what goes wrong with it is kept beside the others."""
+        lead_id = lead.subject.lead_id
+        try:
+            with attempts.at_most(attempts.MODEL_ATTEMPTS):
+                return await self._scorers.score(lead, origin)
+        except PerdureError as error:
+            if error.retryable or error.code == "budget_exceeded":
+                raise
+            return Failed(lead_id, error.code, error.detail)
+        except Exception as error:  # noqa: BLE001, whatever is wrong with one lead
+            _log.exception("lead %s could not be scored", lead_id)
+            kind = type(error).__name__
+            return Failed(lead_id, "score_failed", f"Scoring failed ({kind}); the log has it.")
+
+
+def _step(ref: ChunkRef) -> int:
+    """A number of its own for each chunk: what a retry bills is its own chunk's lost calls."""
+    return zlib.crc32(ref.chunk.upto.encode()) & 0x7FFFFFFF

@@ -1,0 +1,110 @@
+"""Judging: a lead's score by a language model, bounded and checked."""
+
+import json
+
+from pydantic import BaseModel, Field, model_validator
+
+from activities.ports import ModelGateway, Prompts
+from activities.structured import ask_for
+from domain.leads import IDENTIFYING
+from domain.models import ModelRequest, PromptMessage
+from domain.scores import Component, Score, bounded
+from domain.scoring.subjects import Subject
+from domain.scoring_models import Judge
+from domain.usage import CallOrigin
+
+_TOLERANCE = 5.0
+_BEHAVIOURS = 50
+_MOST_OUTPUT = 1_500
+
+
+class Reason(BaseModel):
+    """Why a model judges as it does, and how many points that is worth."""
+
+    factor: str = Field(min_length=1, max_length=80)
+    points: float = Field(default=0, ge=-100, le=100)
+    explanation: str = Field(min_length=1, max_length=300)
+
+
+class Judgement(BaseModel):
+    """A model's answer. Its reasons must account for its score."""
+
+    score: float = Field(ge=0, le=100)
+    confidence: float = Field(ge=0, le=1)
+    reasons: list[Reason] = Field(min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Judgement":
+        points = sum(reason.points for reason in self.reasons)
+        if abs(points - self.score) > _TOLERANCE:
+            raise ValueError(f"the points of the reasons add up to {points:g}, not to the score")
+        return self
+
+
+async def judge(
+    gateway: ModelGateway, prompts: Prompts, model: Judge, subject: Subject, origin: CallOrigin
+) -> tuple[Score, int]:
+    """A score with the model's reasons, and what it cost in micro-dollars.
+
+    The model is told no name and no address. Raises ModelFailed.
+    """
+    prompt = await prompts.active(origin.tenant_id, "score")
+    profile = {name: value for name, value in subject.profile.items() if name not in IDENTIFYING}
+    words = prompt.render(
+        {
+            "instructions": model.instructions,
+            "profile": json.dumps(profile, ensure_ascii=False, sort_keys=True),
+            "behaviour": _told(subject) or "(nothing is known)",
+        }
+    )
+    request = ModelRequest(
+        model=model.route,
+        messages=(PromptMessage(role="user", text=words),),
+        user_id=origin.user_id,
+        temperature=0,
+        max_output=_MOST_OUTPUT,
+        personal=False,
+        prompt=prompt.name,
+        prompt_version=prompt.version,
+    )
+    answer = await ask_for(gateway, prompts, request, origin, Judgement)
+    return _score(answer.value, subject), answer.cost_micros
+
+
+def _told(subject: Subject) -> str:
+    lines = (
+        f"- {done.type}, {done.age_days:.1f} days ago"
+        + (f", {json.dumps(done.properties, ensure_ascii=False)}" if done.properties else "")
+        for done in subject.behaviours[:_BEHAVIOURS]
+    )
+    return "\n".join(lines)
+
+
+def _score(said: Judgement, subject: Subject) -> Score:
+    components = [
+        Component(
+            factor=reason.factor,
+            weight=round(abs(reason.points) / 100, 4),
+            value=None,
+            contribution=round(reason.points, 2),
+            explanation=reason.explanation,
+        )
+        for reason in said.reasons
+    ]
+    rest = round(said.score - sum(component.contribution for component in components), 2)
+    if rest:
+        words = "What the model's reasons leave open."
+        left = Component(factor="rest", weight=0, value=None, contribution=rest, explanation=words)
+        components.append(left)
+    score, complete = bounded(components)
+    counts: dict[str, float | int | str | bool | None] = {}
+    for done in subject.behaviours:
+        counts[f"events.{done.type}"] = int(counts.get(f"events.{done.type}") or 0) + 1
+    known = {
+        name: value
+        for name, value in subject.profile.items()
+        if name not in IDENTIFYING and isinstance(value, str | int | float | bool)
+    }
+    return Score(
+        score=score, confidence=said.confidence, components=complete, features=known | counts
+    )

@@ -1,0 +1,106 @@
+"""What the scoring of leads needs from the outside world, beside `activities/ports.py`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from domain.batches import (
+    BatchClosing,
+    BatchOpening,
+    BatchRef,
+    BatchResult,
+    ChunkPlan,
+    ChunkRef,
+    Pausing,
+    PlanRef,
+)
+from domain.chat import Attempt
+from domain.checks import CheckRef, CheckResult
+from domain.runs import RunRef
+from domain.scores import ScoreInput, ScoreResult
+from domain.scoring.subjects import Subject
+from domain.scoring.work import BatchPage, PageDone, Scored, ScoringTask
+from domain.scoring_models import NewModel, ScoringModel
+from domain.trainings import TrainingInput, TrainingResult
+
+
+class ScoreStore(Protocol):
+    """Scores of single leads."""
+
+    async def begin(self, wanted: ScoreInput, attempt: Attempt) -> ScoringTask | ScoreResult:
+        """Take the run for this attempt and read the lead, or tell how the run has ended."""
+        ...
+
+    async def finish(
+        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Sequence[Scored]
+    ) -> ScoreResult:
+        """Keep the scores, tell the tenant's screens, and end the run; all of it or nothing."""
+        ...
+
+
+class BatchStore(Protocol):
+    """Batches, and the pages that they are scored in."""
+
+    async def open(self, ref: BatchRef, attempt: int) -> BatchOpening: ...
+
+    async def chunks(self, ref: PlanRef) -> ChunkPlan: ...
+
+    async def turn_page(
+        self, ref: ChunkRef, after: str, size: int, done: PageDone | None, *, again: bool
+    ) -> BatchPage:
+        """Keep what became of a page, count it, and read the next one, in one transaction."""
+        ...
+
+    async def pause(self, pausing: Pausing) -> None: ...
+
+    async def close(self, closing: BatchClosing) -> BatchResult: ...
+
+
+class ModelRegistry(Protocol):
+    """Versions of scoring models."""
+
+    async def read(self, tenant_id: str, model: str) -> ScoringModel:
+        """One version; raises NotFound (`model_unknown`)."""
+        ...
+
+    async def add(self, tenant_id: str, user_id: str, new: NewModel) -> ScoringModel:
+        """A new version, as a candidate; the same training run adds one version only."""
+        ...
+
+
+Example = tuple[Subject, bool]
+
+
+class TrainingStore(Protocol):
+    """Leads whose outcome is known."""
+
+    async def examples(self, training: TrainingInput, attempt: Attempt) -> list[Example] | None:
+        """Leads as they were when their outcome came, and whether they were won; None if the run
+        has ended."""
+        ...
+
+    async def tell(self, run: RunRef, stage: str, leads: int) -> None:
+        """Say how far a training is."""
+        ...
+
+    async def finish(self, training: TrainingInput, model: ScoringModel) -> TrainingResult: ...
+
+
+class Learner(Protocol):
+    """What learns a model from examples."""
+
+    async def learn(
+        self,
+        training: TrainingInput,
+        examples: Sequence[Example],
+        tell: Callable[[str], Awaitable[None]],
+    ) -> NewModel:
+        """A model with its metrics and its baseline. Raises Invalid (`training_impossible`)."""
+        ...
+
+
+class CheckStore(Protocol):
+    """Checks of what was scored."""
+
+    async def check(self, ref: CheckRef, attempt: Attempt) -> CheckResult:
+        """Look at the scores of the last days, write down what was found, and raise alerts."""
+        ...

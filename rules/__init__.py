@@ -1,0 +1,1 @@
+"""Rules, one file each, in the language that `domain/scoring/rules.py` describes."""
