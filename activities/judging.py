@@ -100,11 +100,9 @@ def _score(said: Judgement, subject: Subject) -> Score:
     counts: dict[str, float | int | str | bool | None] = {}
     for done in subject.behaviours:
         counts[f"events.{done.type}"] = int(counts.get(f"events.{done.type}") or 0) + 1
-    known = {
+    known: dict[str, float | int | str | bool | None] = {
         name: value
         for name, value in subject.profile.items()
         if name not in IDENTIFYING and isinstance(value, str | int | float | bool)
     }
-    return Score(
-        score=score, confidence=said.confidence, components=complete, features=known | counts
-    )
+    return Score(score, said.confidence, complete, known | counts)

@@ -7,14 +7,14 @@ from activities.lead_ports import ModelRegistry
 from activities.ports import ModelGateway, Prompts
 from domain.errors import ModelFailed
 from domain.experiments import Assignment
-from domain.scoring.learned import Learned
-from domain.scoring.rules import RuleSet
+from domain.scoring.learned import LearnedScorer
+from domain.scoring.rules import RuleScorer
 from domain.scoring.work import LeadTask, Scored
 from domain.scoring_models import Judge, scorer_of
 from domain.usage import CallOrigin
 
 _KEPT = 200
-Scorer = RuleSet | Learned | Judge
+Scorer = RuleScorer | LearnedScorer | Judge
 
 
 class Scorers:

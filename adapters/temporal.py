@@ -50,7 +50,7 @@ async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Clie
     try:
         return await Client.connect(**config)
     except RuntimeError as error:
-        raise _unavailable(error) from None
+        raise unavailable(error) from None
 
 
 class TemporalEngine:
@@ -82,7 +82,7 @@ class TemporalEngine:
         except WorkflowAlreadyStartedError:
             return
         except (RPCError, RuntimeError) as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     async def start(self, launch: Launch) -> None:
         """Start the workflow of a run that is no turn, unless it was started before."""
@@ -110,7 +110,7 @@ class TemporalEngine:
         except WorkflowAlreadyStartedError:
             return
         except (RPCError, RuntimeError) as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     async def state(self, run: RunRef) -> EngineState:
         """What Temporal knows of the run; UNKNOWN if it never heard of it, or forgot it."""
@@ -119,9 +119,9 @@ class TemporalEngine:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return EngineState.UNKNOWN
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
         except RuntimeError as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
         return _STATES.get(description.status or WorkflowExecutionStatus.RUNNING, EngineState.OPEN)
 
     async def give_floor(self, run: RunRef) -> None:
@@ -169,9 +169,9 @@ class TemporalEngine:
         except RPCError as error:
             # Whoever is gone needs no waking: the record says what there is to know.
             if error.status is not RPCStatusCode.NOT_FOUND:
-                raise _unavailable(error) from None
+                raise unavailable(error) from None
         except RuntimeError as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     def _turn_input(self, plan: TurnPlan) -> TurnInput:
         return TurnInput(
@@ -192,9 +192,10 @@ def _summary(plan: TurnPlan, model: str) -> str:
     return f"{plan.user_id:.60} asks {model:.60} in thread {plan.thread_id}"
 
 
-def _unavailable(error: RPCError | RuntimeError) -> Unavailable:
-    """A lazy client that never connected raises RuntimeError. The log says what is wrong with a
-    request that Temporal will never take: a missing search attribute, a wrong namespace."""
+def unavailable(error: RPCError | RuntimeError) -> Unavailable:
+    """The error to raise. A lazy client that never connected raises RuntimeError. The log says
+    what is wrong with a request that Temporal will never take: a missing search attribute, a wrong
+    namespace."""
     if isinstance(error, RPCError) and error.status not in _PASSING:
         _log.error("Temporal refuses", status=error.status.name, reason=error.message)
     return Unavailable("Temporal does not answer.", code="temporal_unavailable")

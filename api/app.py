@@ -26,6 +26,8 @@ from api.routes import (
     models,
     prompts,
     runs,
+    schedules,
+    score_audits,
     scores,
     scoring_models,
     threads,
@@ -40,7 +42,7 @@ from domain.settings import Settings
 
 _ROUTES = (
     *(health, threads, chat, runs, todo, models, usage, budgets, prompts, alerts),
-    *(leads, scores, batches, scoring_models, experiments),
+    *(leads, scores, batches, scoring_models, experiments, score_audits, schedules),
 )
 _log = structlog.get_logger(__name__)
 

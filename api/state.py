@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from activities.runs import RunKeeper
+from adapters.schedules import TemporalSchedules
 from adapters.temporal import TemporalEngine
 from api.authentication import Authenticator
 from api.launching import Launcher
@@ -14,6 +15,7 @@ from db.batches import Batches
 from db.budgets import Budgets
 from db.cache import PostgresCache
 from db.calls import Calls
+from db.checks import Checks
 from db.experiments import Experiments
 from db.feeds import Feeds
 from db.launches import Launches
@@ -23,6 +25,7 @@ from db.prompts import PostgresPrompts
 from db.reports import Reports
 from db.routes import RouteOverrides
 from db.runs import Runs
+from db.score_audits import ScoreAudits
 from db.scores import Scores
 from db.scoring_models import ScoringModels
 from db.session import Database
@@ -64,3 +67,6 @@ class State:
     reports: Reports
     scoring_models: ScoringModels
     experiments: Experiments
+    score_audits: ScoreAudits
+    checks: Checks
+    schedules: TemporalSchedules

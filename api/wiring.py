@@ -3,6 +3,7 @@
 from activities.runs import RunKeeper
 from adapters.prompts import prompt_files
 from adapters.rules import starter_rules
+from adapters.schedules import TemporalSchedules
 from adapters.temporal import TemporalEngine, connect
 from api.authentication import Authenticator
 from api.launching import Launcher
@@ -15,6 +16,7 @@ from db.batches import Batches
 from db.budgets import Budgets
 from db.cache import PostgresCache
 from db.calls import Calls
+from db.checks import Checks
 from db.experiments import Experiments
 from db.feeds import Feeds
 from db.launches import Launches
@@ -25,6 +27,7 @@ from db.prompts import PostgresPrompts
 from db.reports import Reports
 from db.routes import RouteOverrides
 from db.runs import Runs
+from db.score_audits import ScoreAudits
 from db.scores import Scores
 from db.scoring_models import ScoringModels
 from db.session import Database
@@ -36,7 +39,8 @@ from domain.settings import Settings
 
 async def made(settings: Settings, database: Database, authenticator: Authenticator) -> State:
     """Everything that routes use."""
-    engine = TemporalEngine(await connect(lazy=True), settings)
+    client = await connect(lazy=True)
+    engine = TemporalEngine(client, settings)
     ledger, turns, runs = Ledger(database), Turns(database), Runs(database)
     launches = Launches(database)
     keeper = RunKeeper(turns, launches, engine)
@@ -69,4 +73,7 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         reports=Reports(database),
         scoring_models=ScoringModels(database, starter_rules()),
         experiments=Experiments(database),
+        score_audits=ScoreAudits(database),
+        checks=Checks(database),
+        schedules=TemporalSchedules(client),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import keys, models, runs
+from cli import keys, leads, models, runs, schedules, scoring
 from domain.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="perdure",
-    help="AI work that survives: durable chat turns on Temporal.",
+    help="AI work that survives: durable chat turns and lead scores on Temporal.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -119,6 +119,9 @@ app.command()(models.usage)
 app.command()(models.alerts)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
+app.add_typer(leads.app, name="leads")
+app.add_typer(scoring.app, name="scoring")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(models.budgets, name="budgets")
 app.add_typer(keys.tenants, name="tenants")
 app.add_typer(keys.keys, name="keys")

@@ -43,6 +43,18 @@ class Client:
         _check(answer)
         return answer.json() if answer.content else None
 
+    def upload(self, path: str, pieces: Iterator[bytes], kind: str) -> Any:
+        """Send a body piece by piece, however long that takes; the answer's JSON."""
+        headers = {"Content-Type": kind}
+        try:
+            answer = self._http.post(
+                f"/api/v1{path}", content=pieces, headers=headers, timeout=None
+            )
+        except httpx.HTTPError:
+            raise self._silent() from None
+        _check(answer)
+        return answer.json()
+
     def say(self, thread_id: str, text: str) -> str:
         """Send a message; the id of the run that answers it."""
         accepted = self.call("POST", f"/threads/{thread_id}/messages", json={"text": text})

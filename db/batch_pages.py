@@ -76,7 +76,7 @@ async def read(
     condition, more = conditions(plan.filter)
     values = values | {f"in_{name}": value for name, value in more.items()}
     query = f"""
-        SELECT {subjects.COLUMNS}, now() AS as_of,
+        SELECT {subjects.columns()}, now() AS as_of,
             coalesce({condition.replace("%(", "%(in_")}, false) AS in_filter
         FROM leads l {STANDING}
         WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND l.id <= %(upto)s AND {chosen}

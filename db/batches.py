@@ -46,9 +46,9 @@ WHERE b.tenant_id = %(tenant)s AND b.run_id = %(run)s
 """
 _UNKNOWN = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
-SELECT %(tenant)s, %(run)s, id, 'lead_unknown', 'There is no such lead.'
-FROM unnest(%(ids)s::text[]) AS id
-WHERE NOT EXISTS (SELECT FROM leads l WHERE l.tenant_id = %(tenant)s AND l.id = id)
+SELECT %(tenant)s, %(run)s, g.lead, 'lead_unknown', 'There is no such lead.'
+FROM unnest(%(ids)s::text[]) AS g (lead)
+WHERE NOT EXISTS (SELECT FROM leads l WHERE l.tenant_id = %(tenant)s AND l.id = g.lead)
 ON CONFLICT DO NOTHING RETURNING lead_id
 """
 _TOTAL = """

@@ -98,6 +98,7 @@ class LeadRescoreRow(columns.Row, table=True):
     __tablename__ = "lead_rescores"
     lead_id: str = Field(primary_key=True, sa_type=Text)
     run_id: str | None = Field(sa_column=columns.text(nullable=True))
+    streak: int = Field(sa_column_kwargs={"server_default": sql("0")})
     requested_at: datetime = Field(sa_column=columns.time())
 
 

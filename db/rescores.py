@@ -13,14 +13,16 @@ from domain.runs import Launch, RunRef
 _DELAY_SECONDS = 0.4
 _BUSY_DELAY_SECONDS = 5.0
 _ASKED = """
-SELECT requested_at > now() - interval '10 seconds' AS busy,
+SELECT streak >= 5 AND requested_at > now() - interval '10 seconds' AS busy,
     EXISTS (SELECT FROM runs r WHERE r.tenant_id = q.tenant_id AND r.id = q.run_id
         AND r.finished_at IS NULL) AS pending
 FROM lead_rescores q WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s FOR UPDATE
 """
 _ASK = """
 INSERT INTO lead_rescores (tenant_id, lead_id, run_id) VALUES (%(tenant)s, %(lead)s, %(run)s)
-ON CONFLICT (tenant_id, lead_id) DO UPDATE SET run_id = excluded.run_id, requested_at = now()
+ON CONFLICT (tenant_id, lead_id) DO UPDATE SET run_id = excluded.run_id, requested_at = now(),
+    streak = CASE WHEN lead_rescores.requested_at > now() - interval '10 seconds'
+        THEN lead_rescores.streak + 1 ELSE 0 END
 """
 _TAKE = """
 UPDATE lead_rescores SET run_id = NULL

@@ -1,5 +1,6 @@
 """Runs: read and listed, whatever their kind."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.errors import NotFound
 from domain.models import Usage
-from domain.runs import Run, RunError, RunRef
+from domain.runs import Outcome, Run, RunError, RunRef
 
 _STATUS = "CASE WHEN cancelling AND finished_at IS NULL THEN 'cancelling' ELSE status END"
 _COLUMNS = f"""id, kind, subject_id, user_id, {_STATUS} AS status, outcome, error_code,
@@ -26,6 +27,7 @@ SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
   AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(after)s))
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
+_OUTCOMES = "SELECT id, outcome FROM runs WHERE tenant_id = %(tenant)s AND id = ANY (%(runs)s)"
 _CANCEL = "UPDATE runs SET cancelling = true WHERE tenant_id = %(tenant)s AND id = %(run)s"
 _CLOSE_LOST = "SELECT close_lost_model_calls(%(age)s, %(limit)s)"
 _CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
@@ -59,6 +61,13 @@ class Runs:
             items=runs,
             next_cursor=cursors.encode(last.created_at.isoformat(), last.id) if last else None,
         )
+
+    async def outcomes(self, tenant_id: str, run_ids: Sequence[str]) -> dict[str, Outcome | None]:
+        """How runs of a tenant have ended, whoever started them; None for one that goes on."""
+        values = {"tenant": tenant_id, "runs": list(run_ids)}
+        async with self._database.transaction(tenant_id) as connection:
+            rows = await many(connection, _OUTCOMES, values)
+        return {row["id"]: row["outcome"] and Outcome(row["outcome"]) for row in rows}
 
     async def note_cancel(self, caller: Principal, run_id: str) -> None:
         """Write down who asked for a run to be cancelled: it takes no further step."""

@@ -189,7 +189,7 @@ async def _task(connection: Connection, wanted: ScoreInput, user_id: str) -> Sco
     settings = await settings_of(connection, tenant_id)
     condition, values = conditions(plan.filter)
     query = f"""
-        SELECT {subjects.COLUMNS}, coalesce({condition}, false) AS in_filter, now() AS as_of
+        SELECT {subjects.columns()}, coalesce({condition}, false) AS in_filter, now() AS as_of
         FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s
     """
     row = await one(connection, query, values | {"tenant": tenant_id, "lead": wanted.lead_id})

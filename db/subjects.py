@@ -8,13 +8,19 @@ import orjson
 
 from domain.scoring.subjects import SECONDS_PER_DAY, Behaviour, Subject
 
-# Texts: what Postgres writes is always the same for the same values, so it is the digest's source.
-COLUMNS = """l.id, l.profile::text AS profile, extract(epoch FROM now())::float8 AS now,
-    coalesce((SELECT jsonb_agg(jsonb_build_array(e.type, extract(epoch FROM e.time), e.properties))
-        FROM (SELECT type, time, properties FROM lead_events
-            WHERE tenant_id = l.tenant_id AND lead_id = l.id
-              AND time <= now() AND time > now() - interval '365 days'
-            ORDER BY time DESC, id LIMIT 500) AS e), '[]')::text AS behaviours"""
+
+def columns(moment: str = "now()") -> str:
+    """What is selected of a lead `l`, as it was at a moment (an SQL expression of our own).
+
+    Texts: what Postgres writes is always the same for the same values, and the digest's source.
+    """
+    return f"""l.id, l.profile::text AS profile, extract(epoch FROM {moment})::float8 AS now,
+        coalesce((SELECT jsonb_agg(jsonb_build_array(
+                e.type, extract(epoch FROM e.time), e.properties))
+            FROM (SELECT type, time, properties FROM lead_events
+                WHERE tenant_id = l.tenant_id AND lead_id = l.id
+                  AND time <= {moment} AND time > {moment} - interval '365 days'
+                ORDER BY time DESC, id LIMIT 500) AS e), '[]')::text AS behaviours"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from datetime import datetime
 from pydantic import Field
 
 from domain.base import Contract
-from domain.runs import Outcome, RunRef
+from domain.names import Kind
+from domain.runs import Launch, Outcome, RunRef
 from domain.scoring.inputs import level_text
 from domain.scoring.subjects import Value
 from domain.scoring_models import Baseline, Histogram
@@ -173,6 +174,21 @@ def fairness_of(order: CheckOrder, groups: Mapping[str, tuple[int, float, int]])
         selected_from=order.selected_from,
         groups=sorted(made, key=lambda group: -group.leads),
         least_ratio=min((group.ratio for group in made), default=None),
+    )
+
+
+def launch_of(run: RunRef, user_id: str, order: CheckOrder) -> Launch:
+    """The run that checks scores."""
+    asked = CheckInput(tenant_id=run.tenant_id, user_id=user_id, order=order)
+    return Launch(
+        run=run,
+        kind=Kind.CHECK,
+        subject_id="scores",
+        user_id=user_id,
+        model="",
+        summary=f"Check the scores of {order.days:g} days for {user_id:.60}",
+        input=asked.model_dump(mode="json"),
+        urgent=False,
     )
 
 

@@ -1,10 +1,9 @@
 """Scores: what a model says of a lead, why, and how runs that score are described."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-
-from pydantic import Field
 
 from domain.base import Contract
 from domain.names import Kind, run_id
@@ -13,7 +12,8 @@ from domain.runs import Outcome, RunRef
 _REASONS = 3
 
 
-class Component(Contract):
+@dataclass
+class Component:
     """One factor of a score. `contribution` is in points: all of a score's contributions add up to
     it. `weight` is what the model gives the factor, `value` is what it found at this lead."""
 
@@ -24,13 +24,14 @@ class Component(Contract):
     explanation: str
 
 
-class Score(Contract):
+@dataclass
+class Score:
     """A score of 0 to 100. `confidence` (0 to 1) is the share of the model's weight that rests on
     things that are known of the lead; `features` are the values that the model read."""
 
-    score: float = Field(ge=0, le=100)
-    confidence: float = Field(ge=0, le=1)
-    components: tuple[Component, ...]
+    score: float
+    confidence: float
+    components: list[Component]
     features: dict[str, float | int | str | bool | None]
 
 
@@ -90,7 +91,7 @@ def total(components: Sequence[Component]) -> float:
     return round(sum(component.contribution for component in components), 2)
 
 
-def bounded(components: list[Component]) -> tuple[float, tuple[Component, ...]]:
+def bounded(components: list[Component]) -> tuple[float, list[Component]]:
     """The score that contributions add up to. What lies outside 0 to 100 is taken back by a
     component of its own, so that they still do."""
     raw = total(components)
@@ -104,7 +105,7 @@ def bounded(components: list[Component]) -> tuple[float, tuple[Component, ...]]:
             explanation="A score is between 0 and 100.",
         )
         components = [*components, limit]
-    return score, tuple(components)
+    return score, components
 
 
 def reasoning(score: float, components: Sequence[Component]) -> str:

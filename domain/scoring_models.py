@@ -4,13 +4,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from domain.base import Contract
 from domain.errors import Invalid
 from domain.names import ID_PATTERN
-from domain.scoring.learned import Learned
-from domain.scoring.rules import RuleSet, parse
+from domain.scoring.learned import Learned, LearnedScorer
+from domain.scoring.rules import RuleScorer, RuleSet, parse
 
 ModelName = Annotated[str, Field(pattern=ID_PATTERN)]
 BUILT_IN = "starter.0"
@@ -123,18 +123,14 @@ def rules_of(text: str) -> dict[str, Any]:
     return {"text": text, "rules": parse(text).model_dump(mode="json", exclude_defaults=True)}
 
 
-def scorer_of(kind: ModelKind, definition: dict[str, Any]) -> RuleSet | Learned | Judge:
+def scorer_of(kind: ModelKind, definition: dict[str, Any]) -> RuleScorer | LearnedScorer | Judge:
     """What a definition stands for; raises Invalid (`model_unreadable`)."""
-    made: dict[ModelKind, tuple[type[BaseModel], Any]] = {
-        ModelKind.RULES: (RuleSet, definition.get("rules")),
-        ModelKind.LEARNED: (Learned, definition),
-        ModelKind.LLM: (Judge, definition),
-    }
-    contract, values = made[kind]
     try:
-        scorer = contract.model_validate(values)
+        if kind is ModelKind.RULES:
+            return RuleScorer(RuleSet.model_validate(definition.get("rules")))
+        if kind is ModelKind.LEARNED:
+            return LearnedScorer(Learned.model_validate(definition))
+        return Judge.model_validate(definition)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise Invalid(f"The model cannot be read at {where}.", code="model_unreadable") from None
-    assert isinstance(scorer, RuleSet | Learned | Judge)
-    return scorer

@@ -6,11 +6,15 @@ from typing import Any
 
 from activities.batches import BatchActivities
 from activities.chat import ChatActivities
+from activities.checks import CheckActivities
 from activities.leads import LeadActivities
+from activities.trainings import TrainingActivities
 from domain.names import TaskQueue
 from workflows.batches import LeadBatch
 from workflows.chat import ChatTurn
+from workflows.checks import ScoreCheck
 from workflows.leads import LeadScore
+from workflows.trainings import ModelTraining
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Wired:
     chat: ChatActivities
     leads: LeadActivities
     batches: BatchActivities
+    trainings: TrainingActivities
+    checks: CheckActivities
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         batches.score_chunk,
         batches.note_pause,
         batches.close_batch,
+        wired.trainings.train_model,
+        wired.checks.check_scores,
+        wired.leads.close_run,
     )
 
 
@@ -70,6 +79,9 @@ FLEET = {
     ),
     # Few at a time: what waits does so in Temporal, which is fair between tenants.
     "batch": Role(
-        queue=TaskQueue.BATCH, workflows=(LeadBatch,), activities=_batch, max_activities=8
+        queue=TaskQueue.BATCH,
+        workflows=(LeadBatch, ModelTraining, ScoreCheck),
+        activities=_batch,
+        max_activities=8,
     ),
 }

@@ -7,9 +7,11 @@ from temporalio.client import Client
 
 from activities.batches import BatchActivities
 from activities.chat import ChatActivities
+from activities.checks import CheckActivities
 from activities.leads import LeadActivities
 from activities.runs import RunKeeper
 from activities.scoring import Scorers
+from activities.trainings import TrainingActivities
 from adapters.mcp.task_server import caller_in_meta, task_server
 from adapters.mcp.toolbox import McpToolBox
 from adapters.prompts import prompt_files
@@ -17,6 +19,7 @@ from adapters.rules import starter_rules
 from adapters.temporal import TemporalEngine
 from db.batches import Batches
 from db.calls import Calls
+from db.checks import Checks
 from db.launches import Launches
 from db.leases import Lease
 from db.ledger import Ledger
@@ -26,10 +29,12 @@ from db.scoring_models import ScoringModels
 from db.session import Database
 from db.steps import Steps
 from db.tasks import PostgresTasks
+from db.trainings import Trainings
 from db.turns import Turns
 from domain.settings import Settings
 from workers.fleet import Wired
 from workers.gateway import LateGateway
+from workers.learner import LateLearner
 
 
 @asynccontextmanager
@@ -45,7 +50,8 @@ async def wired(
     if talks:
         await gateway.warm_up()
     prompts = PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes)
-    scorers = Scorers(ScoringModels(database, starter_rules()), gateway, prompts)
+    registry = ScoringModels(database, starter_rules())
+    scorers = Scorers(registry, gateway, prompts)
     toolbox = McpToolBox(settings, task_server(PostgresTasks(database), caller_in_meta))
     try:
         yield Wired(
@@ -62,6 +68,8 @@ async def wired(
             ),
             leads=LeadActivities(Scores(database, lease), scorers, launches),
             batches=BatchActivities(Batches(database), scorers),
+            trainings=TrainingActivities(Trainings(database, lease), LateLearner(), registry),
+            checks=CheckActivities(Checks(database)),
         )
     finally:
         await toolbox.aclose()

@@ -40,16 +40,11 @@ class Input(Contract):
             return plain(at_path(subject.profile, self.key))
         return behaviour(self.source, self.key, subject.behaviours)
 
-    def level(self, value: Value) -> int | None:
-        """Which level a value is, or None for one that training did not see."""
-        text = level_text(value)
-        return self.levels.index(text) if text in self.levels else None
-
     def number(self, value: Value) -> float:
         """The value as a tree reads it: a number, a level's rank, or NaN if it is not known."""
         if self.levels:
-            level = self.level(value)
-            return math.nan if level is None else self.ranks[level]
+            text = level_text(value)
+            return self.ranks[self.levels.index(text)] if text in self.levels else math.nan
         return as_number(value)
 
 

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from domain.base import Contract
 from domain.scores import Component, Score, bounded
-from domain.scoring.inputs import Input, as_number
+from domain.scoring.inputs import Input, as_number, level_text
 from domain.scoring.subjects import Subject, Value
-from domain.scoring.trees import Tree
+from domain.scoring.trees import Forest, Tree
 
 _FLAT = 1e-9
 
@@ -33,64 +33,86 @@ class Learned(Contract):
     offset: float = 0
     importance: tuple[float, ...]
 
+
+class LearnedScorer:
+    """A learned model, ready to score."""
+
+    def __init__(self, model: Learned) -> None:
+        self.model = model
+        self._names = [item.name for item in model.inputs]
+        self._forest = Forest(model.trees, len(model.inputs))
+        self._linear = [
+            _Linear(item, weights)
+            for item, weights in zip(model.inputs, model.weights, strict=False)
+        ]
+        self._start = self.probability(model.base)
+
     def features(self, subject: Subject) -> dict[str, Value]:
         """What the model reads of a subject."""
-        return {item.name: item.read(subject) for item in self.inputs}
+        return {item.name: item.read(subject) for item in self.model.inputs}
 
     def score(self, features: dict[str, Value]) -> Score:
         """100 times the calibrated probability that the lead is won, and what makes it so."""
-        values = [features.get(item.name) for item in self.inputs]
+        values = [features.get(name) for name in self._names]
         parts = self._parts(values)
-        lead = self.base + sum(parts)
-        start = self.probability(self.base)
-        factor = self._points_per_part(lead, start)
-        components = [_base(start)]
-        for item, value, part, weight in zip(
-            self.inputs, values, parts, self.importance, strict=True
-        ):
-            points = round(100 * factor * part, 2)
+        factor = 100 * self._points_per_part(self.model.base + sum(parts))
+        components = [_base(self._start)]
+        weights = self.model.importance
+        for name, value, part, weight in zip(self._names, values, parts, weights, strict=True):
+            points = round(factor * part, 2)
             if points:
-                components.append(_component(item.name, value, weight, points, self.slope * part))
+                odds = self.model.slope * part
+                components.append(_component(name, value, weight, points, odds))
         score, complete = bounded(components)
-        return Score.model_construct(
-            score=score,
-            confidence=self._confidence(values),
-            components=complete,
-            features=features,
-        )
+        return Score(score, self._confidence(values), complete, features)
 
     def log_odds(self, features: dict[str, Value]) -> float:
         """The log-odds before calibration."""
-        return self.base + sum(self._parts([features.get(item.name) for item in self.inputs]))
+        return self.model.base + sum(self.parts(features))
+
+    def parts(self, features: dict[str, Value]) -> list[float]:
+        """What each input adds to the log-odds of the base."""
+        return self._parts([features.get(name) for name in self._names])
 
     def probability(self, log_odds: float) -> float:
         """The calibrated probability of log-odds."""
-        return sigmoid(self.slope * log_odds + self.offset)
+        return sigmoid(self.model.slope * log_odds + self.model.offset)
 
-    def _points_per_part(self, lead: float, start: float) -> float:
-        difference = lead - self.base
+    def _points_per_part(self, lead: float) -> float:
+        difference = lead - self.model.base
         if abs(difference) < _FLAT:
-            return self.slope * start * (1 - start)
-        return (self.probability(lead) - start) / difference
+            return self.model.slope * self._start * (1 - self._start)
+        return (self.probability(lead) - self._start) / difference
 
     def _parts(self, values: list[Value]) -> list[float]:
-        if self.algorithm == "logistic":
-            weighted = zip(self.inputs, self.weights, values, strict=True)
-            return [_linear(item, weights, value) for item, weights, value in weighted]
-        row = [item.number(value) for item, value in zip(self.inputs, values, strict=True)]
-        parts = [0.0] * len(row)
-        for tree in self.trees:
-            for feature, part in tree.contributions(row):
-                parts[feature] += part
-        return parts
+        if self.model.algorithm == "logistic":
+            return [read.part(value) for read, value in zip(self._linear, values, strict=True)]
+        inputs = zip(self.model.inputs, values, strict=True)
+        return self._forest.contributions([item.number(value) for item, value in inputs])
 
     def _confidence(self, values: list[Value]) -> float:
-        known = sum(
-            weight
-            for weight, value in zip(self.importance, values, strict=True)
-            if value is not None
-        )
+        weighted = zip(self.model.importance, values, strict=True)
+        known = sum(weight for weight, value in weighted if value is not None)
         return round(min(1.0, known), 3)
+
+
+class _Linear:
+    """An input of logistic regression: the weighted difference from the average lead, and nothing
+    for what is not known."""
+
+    def __init__(self, item: Input, weights: tuple[float, ...]) -> None:
+        pairs = zip(weights, item.frequencies, strict=False)
+        average = sum(weight * share for weight, share in pairs)
+        self._levels = {
+            level: weight - average for level, weight in zip(item.levels, weights, strict=False)
+        }
+        self._mean, self._slope = item.mean, weights[0] / item.scale
+
+    def part(self, value: Value) -> float:
+        if self._levels:
+            return self._levels.get(level_text(value) or "", 0.0)
+        number = as_number(value)
+        return 0.0 if number != number else self._slope * (number - self._mean)
 
 
 def sigmoid(value: float) -> float:
@@ -100,29 +122,15 @@ def sigmoid(value: float) -> float:
     return math.exp(value) / (1 + math.exp(value))
 
 
-def _linear(item: Input, weights: tuple[float, ...], value: Value) -> float:
-    """The weighted difference from the average lead; nothing for what is not known."""
-    if not item.levels:
-        number = as_number(value)
-        return 0.0 if math.isnan(number) else weights[0] * (number - item.mean) / item.scale
-    level = item.level(value)
-    if level is None:
-        return 0.0
-    average = sum(w * share for w, share in zip(weights, item.frequencies, strict=True))
-    return weights[level] - average
-
-
 def _base(start: float) -> Component:
     points = round(100 * start, 2)
     words = "What an average lead of the training data has."
-    return Component.model_construct(
-        factor="base", weight=1.0, value=None, contribution=points, explanation=words
-    )
+    return Component(factor="base", weight=1.0, value=None, contribution=points, explanation=words)
 
 
 def _component(name: str, value: Value, weight: float, points: float, part: float) -> Component:
     shown = "unknown" if value is None else f"{value:g}" if isinstance(value, float) else value
     words = f"{name} is {shown}: it multiplies the odds by {math.exp(min(part, 50)):.2f}."
-    return Component.model_construct(
+    return Component(
         factor=name, weight=round(weight, 4), value=value, contribution=points, explanation=words
     )

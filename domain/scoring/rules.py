@@ -65,6 +65,8 @@ class Rule(BaseModel):
         """What this rule finds: a field's value, or how much its events still count."""
         if self.field is not None:
             return plain(at_path(subject.profile, self.field))
+        if not subject.behaviours:
+            return 0.0
         return round(sum(map(self._counts, subject.behaviours)), 4)
 
     def holds(self, value: Value) -> bool:
@@ -109,37 +111,41 @@ class RuleSet(BaseModel):
     base: float = Field(default=0, ge=0, le=100)
     rule: tuple[Rule, ...] = Field(min_length=1, max_length=200)
 
+
+class RuleScorer:
+    """A rule set, ready to score."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._rules = [(rule, rule.feature) for rule in rules.rule]
+        self._base = rules.base
+        self._weight = sum(abs(rule.points) for rule in rules.rule)
+        self._fields = [
+            (name, abs(rule.points)) for rule, name in self._rules if rule.field is not None
+        ]
+
     def features(self, subject: Subject) -> dict[str, Value]:
         """What the rules read of a subject."""
-        return {rule.feature: rule.read(subject) for rule in self.rule}
+        return {name: rule.read(subject) for rule, name in self._rules}
 
     def score(self, features: dict[str, Value]) -> Score:
         """The base and the points of each rule that holds."""
-        found = [_component(rule, features.get(rule.feature)) for rule in self.rule]
-        components = [component for component in found if component.contribution]
-        if self.base:
+        components = []
+        if self._base:
             words = "Every lead begins here."
-            base = Component(
-                factor="base", weight=self.base, value=1, contribution=self.base, explanation=words
-            )
-            components.insert(0, base)
-        score, components_in = bounded(components)
-        return Score.model_construct(
-            score=score,
-            confidence=self._confidence(features),
-            components=components_in,
-            features=features,
-        )
+            components.append(Component("base", self._base, 1, self._base, words))
+        for rule, name in self._rules:
+            value = features.get(name)
+            points = rule.points_for(value)
+            if points:
+                words = rule.explanation or _explained(rule, value)
+                components.append(Component(rule.factor, rule.points, value, points, words))
+        score, complete = bounded(components)
+        return Score(score, self._confidence(features), complete, features)
 
     def _confidence(self, features: dict[str, Value]) -> float:
         # Behaviour that did not happen is known as well: only fields can be unknown.
-        whole = sum(abs(rule.points) for rule in self.rule)
-        missing = sum(
-            abs(rule.points)
-            for rule in self.rule
-            if rule.field is not None and features.get(rule.feature) is None
-        )
-        return round(1 - missing / whole, 3) if whole else 1.0
+        missing = sum(points for name, points in self._fields if features.get(name) is None)
+        return round(1 - missing / self._weight, 3) if self._weight else 1.0
 
 
 def parse(text: str) -> RuleSet:
@@ -156,16 +162,6 @@ def readable(error: ValidationError) -> str:
     """What is wrong, by path: `rule.2.points: …`."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'all'}: {item['msg']}" for item in found)
-
-
-def _component(rule: Rule, value: Value) -> Component:
-    return Component.model_construct(
-        factor=rule.factor,
-        weight=rule.points,
-        value=value,
-        contribution=rule.points_for(value),
-        explanation=rule.explanation or _explained(rule, value),
-    )
 
 
 def _explained(rule: Rule, value: Value) -> str:

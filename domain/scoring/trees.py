@@ -3,20 +3,23 @@
 A tree's value for a set of known features is the path-dependent expectation: a split on an unknown
 feature is averaged by how many training rows went each way (Lundberg et al., *Consistent
 individualized feature attribution for tree ensembles*, 2018). With at most eight leaves a tree
-asks at most seven yes/no questions, so a lead's answers are a small number, and what follows from
-the same answers is computed once.
+asks at most seven yes/no questions: a lead's answers fit into a byte, and what follows from the
+same answers is computed once.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import combinations
-from typing import Any
-
-from pydantic import PrivateAttr
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from domain.base import Contract
 
 MOST_LEAVES = 8
+# w(s, d): the share of the orders of d features in which exactly s given ones come before another.
+_ORDERS = [
+    [math.factorial(s) * math.factorial(d - s - 1) / math.factorial(d) for s in range(d)]
+    for d in range(MOST_LEAVES)
+]
+Parts = tuple[tuple[int, float], ...]
 
 
 class Node(Contract):
@@ -40,74 +43,130 @@ class Tree(Contract):
     """One small tree. Its nodes' first is the root."""
 
     nodes: tuple[Node, ...]
-    _questions: tuple[tuple[int, float, bool], ...] = PrivateAttr(default=())
-    _places: dict[int, int] = PrivateAttr(default_factory=dict)
-    _known: dict[int, tuple[tuple[int, float], ...]] = PrivateAttr(default_factory=dict)
 
-    def model_post_init(self, _: Any) -> None:
-        splits = [place for place, node in enumerate(self.nodes) if not node.is_leaf]
-        self._places = {place: bit for bit, place in enumerate(splits)}
-        self._questions = tuple(
-            (node.feature, node.threshold, node.missing_left)
-            for node in (self.nodes[place] for place in splits)
+    @property
+    def splits(self) -> list[int]:
+        """The places of its questions, in the order of their bits."""
+        return [place for place, node in enumerate(self.nodes) if not node.is_leaf]
+
+
+class _Leaf:
+    """A leaf and the way to it: for each feature on it the share of training rows that would go
+    on, and the answers that a lead must give."""
+
+    def __init__(self, value: float, shares: dict[int, float], masks: dict[int, tuple[int, int]]):
+        self.value = value
+        self.way = [(feature, share, *masks[feature]) for feature, share in shares.items()]
+
+    def parts(self, answers: int) -> Iterator[tuple[int, float]]:
+        """The Shapley values of this leaf's indicator, times its value.
+
+        Only sets of features whose answers lead here count, so that the sums over sets are the
+        coefficients of a product of (share + y).
+        """
+        on = [share for _, share, mask, wanted in self.way if answers & mask == wanted]
+        off = math.prod(share for _, share, mask, wanted in self.way if answers & mask != wanted)
+        size = len(self.way)
+        for feature, share, mask, wanted in self.way:
+            if answers & mask == wanted:
+                others = list(on)
+                others.remove(share)
+                yield feature, self.value * (1 - share) * off * _ordered(others, size)
+            elif share:
+                yield feature, -self.value * off * _ordered(on, size)
+
+
+class Forest:
+    """The sum of many trees, ready to answer quickly."""
+
+    def __init__(self, trees: Sequence[Tree], features: int) -> None:
+        self._leaves = [list(_leaves(tree)) for tree in trees]
+        self._known: list[dict[int, Parts]] = [{} for _ in trees]
+        self._features = [_Feature(number, trees) for number in range(features)]
+        self.base = sum(
+            leaf.value * math.prod(share for _, share, _, _ in leaf.way)
+            for leaves in self._leaves
+            for leaf in leaves
         )
 
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The features that it asks for."""
-        return tuple(sorted({feature for feature, _, _ in self._questions}))
+    def contributions(self, row: Sequence[float]) -> list[float]:
+        """What each feature adds to the base, in log-odds; NaN is a value that is not known."""
+        answers = 0
+        for feature, value in zip(self._features, row, strict=True):
+            answers |= feature.answers(value)
+        parts = [0.0] * len(row)
+        for place, given in enumerate(answers.to_bytes(len(self._leaves), "little")):
+            found = self._known[place].get(given)
+            if found is None:
+                found = self._known[place][given] = _shapley(self._leaves[place], given)
+            for feature_number, part in found:
+                parts[feature_number] += part
+        return parts
 
-    @property
-    def base(self) -> float:
-        """Its value for a lead of which nothing is known."""
-        return self._expected(0, 0, frozenset())
 
-    def contributions(self, row: Sequence[float]) -> tuple[tuple[int, float], ...]:
-        """`(feature, log-odds)` pairs that, with `base`, add up to the tree's value for a row."""
-        answers, bit = 0, 1
-        for feature, threshold, missing_left in self._questions:
-            value = row[feature]
-            if value <= threshold or (missing_left and value != value):
-                answers |= bit
-            bit <<= 1
-        found = self._known.get(answers)
-        if found is None:
-            found = self._known[answers] = self._shapley(answers)
-        return found
+class _Feature:
+    """All questions about one feature, and which of them a value answers with yes: a bit each."""
 
-    def _shapley(self, answers: int) -> tuple[tuple[int, float], ...]:
-        features = self.features
-        count = len(features)
-        values = {
-            frozenset(chosen): self._expected(0, answers, frozenset(chosen))
-            for size in range(count + 1)
-            for chosen in combinations(features, size)
-        }
-        shares = []
-        for feature in features:
-            share = sum(
-                _weight(len(without), count) * (values[without | {feature}] - value)
-                for without, value in values.items()
-                if feature not in without
-            )
-            shares.append((feature, share))
-        return tuple(shares)
+    def __init__(self, number: int, trees: Sequence[Tree]) -> None:
+        asked: dict[float, int] = {}
+        self._missing = 0
+        for place, tree in enumerate(trees):
+            for bit, split in enumerate(tree.splits):
+                node = tree.nodes[split]
+                if node.feature == number:
+                    mask = 1 << (8 * place + bit)
+                    asked[node.threshold] = asked.get(node.threshold, 0) | mask
+                    self._missing |= mask if node.missing_left else 0
+        self._thresholds = sorted(asked)
+        self._masks = [0]
+        for threshold in reversed(self._thresholds):
+            self._masks.append(self._masks[-1] | asked[threshold])
+        self._masks.reverse()
 
-    def _expected(self, place: int, answers: int, known: frozenset[int]) -> float:
-        node = self.nodes[place]
+    def answers(self, value: float) -> int:
+        if value != value:
+            return self._missing
+        return self._masks[bisect_left(self._thresholds, value)]
+
+
+def _shapley(leaves: Sequence[_Leaf], answers: int) -> Parts:
+    sums: dict[int, float] = {}
+    for leaf in leaves:
+        for feature, part in leaf.parts(answers):
+            sums[feature] = sums.get(feature, 0.0) + part
+    return tuple(sums.items())
+
+
+def _ordered(shares: Sequence[float], size: int) -> float:
+    """The sum over all sets of these features of w(|set|, size) times the shares outside it."""
+    coefficients = [1.0]
+    for share in shares:
+        lower = [share * c for c in coefficients] + [0.0]
+        for power, c in enumerate(coefficients):
+            lower[power + 1] += c
+        coefficients = lower
+    return sum(c * w for c, w in zip(coefficients, _ORDERS[size], strict=False))
+
+
+def _leaves(tree: Tree) -> Iterator[_Leaf]:
+    bits = {place: bit for bit, place in enumerate(tree.splits)}
+
+    def walk(
+        place: int, shares: dict[int, float], masks: dict[int, tuple[int, int]]
+    ) -> Iterator[_Leaf]:
+        node = tree.nodes[place]
         if node.is_leaf:
-            return node.value
-        if node.feature in known:
-            goes_left = answers >> self._places[place] & 1
-            return self._expected(node.left if goes_left else node.right, answers, known)
-        left, right = self.nodes[node.left], self.nodes[node.right]
-        whole = left.count + right.count
-        return (
-            left.count * self._expected(node.left, answers, known)
-            + right.count * self._expected(node.right, answers, known)
-        ) / whole
+            yield _Leaf(node.value, shares, masks)
+            return
+        whole = tree.nodes[node.left].count + tree.nodes[node.right].count
+        mask, wanted = masks.get(node.feature, (0, 0))
+        bit = 1 << bits[place]
+        for child, answer in ((node.left, bit), (node.right, 0)):
+            share = shares.get(node.feature, 1.0) * tree.nodes[child].count / whole
+            yield from walk(
+                child,
+                shares | {node.feature: share},
+                masks | {node.feature: (mask | bit, wanted | answer)},
+            )
 
-
-def _weight(size: int, count: int) -> float:
-    """The share of orders in which exactly these features come before this one."""
-    return math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
+    yield from walk(0, {}, {})

@@ -78,6 +78,7 @@ CREATE TABLE lead_rescores (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,
     run_id text,
+    streak integer NOT NULL DEFAULT 0,
     requested_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, lead_id)
 ) WITH (fillfactor = 70);

@@ -1,0 +1,33 @@
+"""Trainings: the activity that learns a model from outcomes."""
+
+from temporalio import activity
+
+from activities import attempts
+from activities.lead_ports import Learner, ModelRegistry, TrainingStore
+from domain.runs import Outcome
+from domain.trainings import TrainingInput, TrainingResult
+
+
+class TrainingActivities:
+    """Activities of trainings."""
+
+    def __init__(self, trainings: TrainingStore, learner: Learner, registry: ModelRegistry) -> None:
+        self._trainings = trainings
+        self._learner = learner
+        self._registry = registry
+
+    @activity.defn
+    async def train_model(self, training: TrainingInput) -> TrainingResult:
+        """Learn a model, and add it to the registry as a candidate: once, also if it is learned
+        again after a crash. Raises Invalid (`training_impossible`)."""
+        examples = await self._trainings.examples(training, attempts.current())
+        if examples is None:
+            return TrainingResult(outcome=Outcome.CANCELLED)
+
+        async def tell(stage: str) -> None:
+            await self._trainings.tell(training.run, stage, len(examples))
+
+        await tell("reading")
+        new = await self._learner.learn(training, examples, tell)
+        model = await self._registry.add(training.run.tenant_id, training.user_id, new)
+        return await self._trainings.finish(training, model)

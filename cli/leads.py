@@ -1,0 +1,173 @@
+"""The operators' verbs for leads: files of them, their scores, and batches."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cli.batches import follow
+from cli.client import Client
+from domain.errors import Invalid
+from domain.settings import Settings
+
+app = typer.Typer(help="Leads: import, list, score.", no_args_is_help=True)
+_out = Console(highlight=False)
+_PIECE = 256 * 1024
+_TYPES = {".csv": "text/csv", ".jsonl": "application/x-ndjson", ".ndjson": "application/x-ndjson"}
+
+
+@app.command("import")
+def load(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Import a CSV or JSON Lines file. Bad lines go into FILE.rejects, the rest is loaded; the
+    same file again changes nothing."""
+    report = load_file(_client(), file, _out)
+    if report["rejected"] or report["stopped"]:
+        raise typer.Exit(1)
+
+
+def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
+    """Import a file with a progress bar, and say what became of it; raises Invalid."""
+    kind = _TYPES.get(file.suffix.lower())
+    if kind is None:
+        raise Invalid("The file's name must end with .csv, .jsonl or .ndjson.", code="file_invalid")
+    bar = (TextColumn("Importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*bar, console=out, transient=True) as progress:
+        task = progress.add_task("", total=file.stat().st_size)
+        pieces = _pieces(file, lambda size: progress.advance(task, size))
+        report = client.upload("/ai/leads/import", pieces, kind)
+    out.print(
+        f"{report['loaded']:,} leads loaded, {report['unchanged']:,} unchanged, "
+        f"{report['rejected']:,} lines rejected."
+    )
+    _tell_rejects(file, report, out)
+    return report
+
+
+@app.command("list")
+def list_leads(
+    sort: Annotated[str, typer.Option(help="score, created, updated or name.")] = "score",
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+) -> None:
+    """The first leads of an order, the best first."""
+    query: dict[str, Any] = {"sort": sort, "limit": limit}
+    table = Table("lead", "score", "company", "title", "source", "outcome", box=None)
+    for lead in _client().call("GET", "/ai/leads", params=query)["items"]:
+        profile, score = lead["profile"], lead["score"]
+        cells = (str(profile.get(name, "")) for name in ("company", "title", "source"))
+        shown = "" if score is None else f"{score:.0f}"
+        table.add_row(lead["id"], shown, *cells, lead["outcome"] or "")
+    _out.print(table)
+
+
+@app.command()
+def show(lead_id: str) -> None:
+    """A lead's score, its reasons and its history."""
+    current = _client().call("GET", f"/ai/scoring/leads/{lead_id}")
+    explain(_out, current)
+    for before in current["history"][1:]:
+        time = before["calculated_at"][:19].replace("T", " ")
+        _out.print(f"  {time}  {before['score']:5.1f}  {before['model_version']}", style="dim")
+
+
+@app.command()
+def score(lead_id: str, model: Annotated[str | None, typer.Option()] = None) -> None:
+    """Score one lead now."""
+    body = {"lead_id": lead_id, "model": model}
+    wait = {"Prefer": "wait=60"}
+    explain(_out, _client().call("POST", "/ai/scoring/leads", json=body, headers=wait))
+
+
+@app.command()
+def batch(
+    model: Annotated[str | None, typer.Option(help="Name.version; default: the champion.")] = None,
+    experiment: Annotated[str | None, typer.Option()] = None,
+    filter: Annotated[str | None, typer.Option(help="JSON, as in the API.")] = None,
+    retry: Annotated[str | None, typer.Option(help="A batch whose failed leads to score.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say what it would be.")] = False,
+    detach: Annotated[bool, typer.Option(help="Do not wait for the end.")] = False,
+) -> None:
+    """Score many leads, with a progress bar. Ctrl-C leaves the batch running."""
+    body = {"model": model, "experiment": experiment, "failed_of": retry, "dry_run": dry_run}
+    if filter is not None:
+        body["filter"] = _json(filter)
+    client = _client()
+    accepted = client.call("POST", "/ai/scoring/leads/batch", json=body)
+    if dry_run:
+        cost = accepted["cost_micros"] / 1e6
+        _out.print(
+            f"{accepted['leads']:,} leads by {', '.join(accepted['models'])}: about "
+            f"{accepted['seconds']:,.0f} s, at most ${cost:,.4f} ({accepted['basis']})."
+        )
+        return
+    _out.print(f"Batch {accepted['run_id']}")
+    if not detach and follow(client, accepted["run_id"], _out)["outcome"] != "completed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def generate(
+    count: Annotated[int, typer.Option(min=1, max=10_000_000)] = 1_000,
+    seed: int = 1,
+) -> None:
+    """Write invented leads as CSV to the screen, to try things out: nobody real is in them."""
+    from domain.scoring import generated
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(generated.COLUMNS)
+    writer.writerows(map(generated.as_cells, generated.generate(count, seed)))
+
+
+def explain(out: Console, scored: dict[str, Any]) -> None:
+    """A score with its reasons."""
+    confidence, model = scored["confidence"], scored["model_version"]
+    out.print(
+        f"[bold]{scored['lead_id']}[/]: [bold]{scored['score']:.1f}[/] of 100 "
+        f"(confidence {confidence:.0%}, {model})"
+    )
+    for component in scored["components"]:
+        out.print(
+            f"  {component['contribution']:+7.2f}  {component['factor']}: "
+            f"{component['explanation']}",
+            markup=False,
+        )
+
+
+def _pieces(file: Path, sent: Any) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        while piece := source.read(_PIECE):
+            yield piece
+            sent(len(piece))
+
+
+def _tell_rejects(file: Path, report: dict[str, Any], out: Console) -> None:
+    if stopped := report["stopped"]:
+        out.print(f"[red]Stopped at line {stopped['line']:,}[/]: {stopped['reason']}.")
+    rejects = [*report["rejects"], *([stopped] if stopped else [])]
+    if not rejects:
+        return
+    for reject in rejects[:5]:
+        out.print(f"  line {reject['line']:,}: {reject['reason']}", markup=False)
+    kept = file.with_name(f"{file.name}.rejects")
+    lines = (json.dumps(reject, ensure_ascii=False) for reject in rejects)
+    kept.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    more = " (the first thousand)" if report["rejected"] > len(rejects) else ""
+    out.print(f"All of them{more}, with line numbers and reasons, are in {kept.name}.")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise Invalid("--filter is not JSON.", code="request_invalid") from None
+
+
+def _client() -> Client:
+    return Client.of(Settings.from_env(os.environ))
