@@ -13,10 +13,12 @@ from rich.console import Console
 
 from benchmarks import (
     caching,
+    contacts,
     events,
     first_token,
     gateway,
     history,
+    leads,
     open_turns,
     recovery,
     turns,
@@ -45,6 +47,8 @@ SUBJECTS = (
     Subject("history", history.run),
     Subject("gateway", gateway.run),
     Subject("caching", caching.run),
+    Subject("contacts", contacts.run),
+    Subject("leads", leads.run),
     Subject("open_turns", open_turns.run, "fresh"),
     Subject("recovery", recovery.run, "two workers", workers=2, environ=recovery.ENVIRON),
 )

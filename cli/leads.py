@@ -42,7 +42,7 @@ def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
     with Progress(*bar, console=out, transient=True) as progress:
         task = progress.add_task("", total=file.stat().st_size)
         pieces = _pieces(file, lambda size: progress.advance(task, size))
-        report = client.upload("/ai/leads/import", pieces, kind)
+        report: dict[str, Any] = client.upload("/ai/leads/import", pieces, kind)
     out.print(
         f"{report['loaded']:,} leads loaded, {report['unchanged']:,} unchanged, "
         f"{report['rejected']:,} lines rejected."

@@ -122,7 +122,7 @@ def show(out: Console, report: dict[str, Any]) -> None:
 
 def _rate(conversion: dict[str, Any]) -> str:
     if conversion["rate"] is None:
-        return "–"
+        return "-"
     low, high = conversion["low"], conversion["high"]
     return f"{conversion['rate']:.0%} ({low:.0%} to {high:.0%})"
 

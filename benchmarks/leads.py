@@ -1,0 +1,168 @@
+"""Lead scoring: batches beside a bare loop, scores on demand and on change beside a batch."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client
+
+from benchmarks.driver import Driver
+from benchmarks.processes import memory_of, p50, p95
+from benchmarks.report import Row
+from domain.names import workflow_id
+from tests.database import as_owner, seal_of, url_of
+from tests.stack import Api, Stack
+
+_FILL = """
+INSERT INTO leads (tenant_id, id, profile)
+SELECT %(tenant)s, 'l' || lpad(n::text, 8, '0'), jsonb_build_object(
+    'name', 'Lead ' || n, 'company', 'Company ' || n %% 5000, 'email', 'l' || n || '@example.com',
+    'title', (ARRAY['Head of Sales', 'Chief Buyer', 'Analyst'])[1 + n %% 3], 'size', n %% 900,
+    'industry', (ARRAY['software', 'retail', 'public'])[1 + n %% 3], 'country', 'AT',
+    'source', (ARRAY['referral', 'website', 'list'])[1 + n %% 3])
+FROM generate_series(1, %(count)s) AS n
+"""
+# One lead in ten has done something.
+_EVENTS = """
+INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
+SELECT tenant_id, id, 'e' || k, (ARRAY['pricing_viewed', 'email_opened', 'demo_requested'])[k],
+    now() - make_interval(days => k * 3), '{}'
+FROM leads, generate_series(1, 3) AS k
+WHERE tenant_id = %(tenant)s AND right(id, 1) = '0'
+"""
+
+
+def run(stack: Stack, quick: bool) -> list[Row]:
+    """Batches of 100,000 leads (quick: 20,000), and what they do to others."""
+    size = 20_000 if quick else 100_000
+    with Driver() as load:
+        return [
+            *_batches(stack, load, size, 1 if quick else 3),
+            *_beside(stack, load, size, 20 if quick else 60),
+            *_memory(stack, 50_000 if quick else 1_000_000),
+        ]
+
+
+def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
+    ours, floors, events = [], [], []
+    for _ in range(rounds):
+        tenant = _filled(stack, size)
+        told = load.run(
+            "scoring:bare",
+            url=url_of(stack, owner=False),
+            claim=seal_of(stack, tenant),
+            tenant=tenant,
+            run=f"bare.{uuid4().hex}",
+        )
+        floors.append(told["leads"] / told["seconds"])
+        api = _api(stack, tenant)
+        begun = time.perf_counter()
+        run_id = _begin(api)
+        last = api.finish(run_id)[-1]
+        assert last.data["result"] == {"total": size, "scored": size, "failed": 0}
+        ours.append(size / (time.perf_counter() - begun))
+        events.append(asyncio.run(_events(stack, tenant, run_id)) * 1_000 / size)
+        _forget(stack, tenant)
+    return [
+        Row("batch with rules, leads/s", p50(ours), "", floor=p50(floors), least_ratio=0.6),
+        Row("history events per 1,000 leads", p50(events), "", 10),
+    ]
+
+
+def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
+    """The same leads asked for and changed, first idle and then while a batch runs."""
+    tenant, us = _filled(stack, size), {"api": stack.ready["api"]}
+    us["token"] = stack.token("bench", "admin", tenant)
+    api = _api(stack, tenant)
+    places = iter(range(1, size))
+
+    def leads(number: int) -> list[str]:
+        return [f"l{next(places):08d}" for _ in range(number)]
+
+    load.run("scoring:interactive", **us, leads=leads(5), pause=0.1)
+    idle = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
+    quiet = load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
+    run_id = _begin(api)
+    busy = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
+    loud = load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
+    beside = api.run(run_id)["status"] != "finished"
+    api.finish(run_id)
+    _forget(stack, tenant)
+    rows = [
+        Row("event → new score on the stream, idle, p95", p95(quiet), "s", 2, below=True),
+        Row("score on demand, idle, p95", 1000 * p95(idle), "ms"),
+    ]
+    if not beside:
+        return rows
+    return [
+        *rows,
+        Row("event → new score, during a batch, p95", p95(loud), "s", 5, below=True),
+        Row(
+            "score on demand, during a batch, p95",
+            1000 * p95(busy),
+            "ms",
+            floor=1000 * p95(idle),
+            most_ratio=2,
+        ),
+    ]
+
+
+def _memory(stack: Stack, size: int) -> list[Row]:
+    tenant = _filled(stack, size)
+    api, seen = _api(stack, tenant), list[float]()
+    pid = stack.pid("batch-1")
+    begun = time.perf_counter()
+    run_id = _begin(api)
+    for event in api.events(run_id):
+        if event.type == "batch.progressed":
+            seen.append(memory_of(pid))
+    seconds = time.perf_counter() - begun
+    _forget(stack, tenant)
+    quarter = max(1, len(seen) // 4)
+    first, last = p50(seen[:quarter]), p50(seen[-quarter:])
+    return [
+        Row(f"memory of the worker in a batch of {size:,}, most", max(seen), "MB", 500),
+        Row("… its last quarter beside its first", last, "MB", floor=first, most_ratio=1.1),
+        Row(f"leads/s in a batch of {size:,}", size / seconds, ""),
+    ]
+
+
+def _api(stack: Stack, tenant: str) -> Api:
+    api = stack.client("bench", "admin", tenant)
+    api.timeout = 600
+    return api
+
+
+def _begin(api: Api) -> str:
+    answer = api.post("/api/v1/ai/scoring/leads/batch", json={}).raise_for_status()
+    return str(answer.json()["run_id"])
+
+
+def _filled(stack: Stack, count: int) -> str:
+    tenant = f"bench-{uuid4().hex[:8]}"
+    values: dict[str, Any] = {"tenant": tenant, "count": count}
+    with as_owner(stack) as owner:
+        owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, tenant)])
+        owner.execute(_FILL, values)
+        owner.execute(_EVENTS, values)
+        owner.execute("ANALYZE leads, lead_events")
+    return tenant
+
+
+def _forget(stack: Stack, tenant: str) -> None:
+    tables = ("lead_scores", "lead_standings", "lead_events", "leads")
+    with as_owner(stack) as owner:
+        owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, tenant)])
+        for table in tables:
+            owner.execute(f"DELETE FROM {table} WHERE tenant_id = %s", [tenant])  # type: ignore[call-overload]
+
+
+async def _events(stack: Stack, tenant: str, run_id: str) -> int:
+    """Events of all histories of a batch, which begins a new one now and then."""
+    client = await Client.connect(stack.ready["temporal"])
+    name, total = workflow_id(tenant, run_id), 0
+    async for execution in client.list_workflows(f'WorkflowId = "{name}"'):
+        handle = client.get_workflow_handle(name, run_id=execution.run_id)
+        total += len((await handle.fetch_history()).events)
+    return total
