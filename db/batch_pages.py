@@ -13,8 +13,7 @@ from domain.experiments import ScoringPlan, assignments
 from domain.runs import RunRef
 from domain.scoring.work import LeadTask, PageDone, ScoringTask
 
-# A chunk is an activity: three events of history and ten milliseconds of everybody's time.
-_CHUNK, _CHUNK_OF_CALLS, _PAGE = 1_000, 10, 200
+_CHUNK_OF_CALLS, _PAGE = 10, 200
 _PARALLEL, _PARALLEL_CALLS = 2, 8
 _FAIL = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
@@ -49,10 +48,12 @@ ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
 """
 
 
-def opening(total: int, parallel: int | None, *, asks: bool, finished: bool) -> BatchOpening:
+def opening(
+    total: int, parallel: int | None, chunk: int, *, asks: bool, finished: bool
+) -> BatchOpening:
     """How a batch is cut: calls of models are slow and cost money, so their chunks are small."""
     usual = _PARALLEL_CALLS if asks else _PARALLEL
-    chunk, page = (_CHUNK_OF_CALLS, 1) if asks else (_CHUNK, _PAGE)
+    chunk, page = (min(chunk, _CHUNK_OF_CALLS), 1) if asks else (chunk, _PAGE)
     return BatchOpening(
         total=total, parallel=parallel or usual, chunk=chunk, page=page, finished=finished
     )

@@ -34,9 +34,9 @@ AND {condition}"
 
 async def has_any(connection: Connection, tenant_id: str, selection: Selection) -> bool:
     """Whether there is anything to do: an id of no lead is something to report."""
+    condition, values = selected(selection)
     if selection.ids:
         return True
-    condition, values = selected(selection)
     query = f"SELECT 1 FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND {condition} \
 LIMIT 1"
     return await one(connection, query, values | {"tenant": tenant_id}) is not None

@@ -34,7 +34,7 @@ class LeadFile:
         self._columns: list[str] | None = None
         self._delimiter = ","
         self._record: list[bytes] = []
-        self._quotes = 0
+        self._quotes = self._size = 0
         self.stopped: Rejected | None = None
 
     def feed(self, piece: bytes) -> Iterator[LeadRow | Rejected]:
@@ -66,15 +66,16 @@ class LeadFile:
             return
         self._record.append(line)
         self._quotes += line.count(b'"')
+        self._size += len(line)
         if self._quotes % 2 == 0:
             yield from self._close_record()
-        elif sum(map(len, self._record)) > _MOST_RECORD_BYTES:
+        elif self._size > _MOST_RECORD_BYTES:
             first = self._line - len(self._record) + 1
             self._stop(first, _NEVER_CLOSED, b"".join(self._record))
 
     def _close_record(self) -> Iterator[LeadRow | Rejected]:
         raw, first = b"".join(self._record), self._line - len(self._record) + 1
-        self._record, self._quotes = [], 0
+        self._record, self._quotes, self._size = [], 0, 0
         if not raw.strip():
             return
         text = raw.decode("utf-8-sig" if first == 1 else "utf-8", errors="surrogateescape")

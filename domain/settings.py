@@ -53,6 +53,7 @@ class Settings(Contract):
     breaker_seconds: float = Field(default=60, gt=0)
     system_prompt: str | None = None
     four_eyes: bool = True
+    batch_chunk: int = Field(default=1_000, ge=1, le=10_000)
     max_steps: int = Field(default=20, ge=1, le=200)
     turn_seconds: float = Field(default=600, gt=0)
     decision_seconds: float = Field(default=86_400, gt=0)

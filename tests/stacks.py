@@ -16,6 +16,7 @@ GUARDED = {
     "PERDURE_DECISION_SECONDS": "8",
     "PERDURE_TURN_SECONDS": "8",
     "PERDURE_MAX_STEPS": "3",
+    "PERDURE_BATCH_CHUNK": "2",
     "PERDURE_TOOL_SERVERS": json.dumps([_ODD]),
 }
 OFFLINE = {"PERDURE_MODEL": "offline/assistant"}

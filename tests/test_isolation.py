@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
-from db import model_tables, tables
+from db import lead_tables, model_tables, tables
 from db.migrate import APP_ROLE
 from db.session import Database, database_of
 from tests.database import as_application, as_owner, seal_of, settings_of, url_of
@@ -35,6 +35,22 @@ MODEL_ROWS = (
     " VALUES ('victim', 'k', 's', '2026-01-01', '{}')",
     "INSERT INTO summaries SELECT tenant_id, id, 0, 'x', 'r', '1', 1, 1 FROM threads"
     " WHERE tenant_id = 'victim'",
+    "INSERT INTO leads VALUES ('victim', 'l', '{}')",
+    "INSERT INTO lead_events VALUES ('victim', 'l', 'e', 't', now(), '{}')",
+    "INSERT INTO lead_scores VALUES ('victim', 'r', 'l', '', 1, 1, 'x', '[]', '{}', 'm.1', NULL,"
+    " true, 'vera', 'd', 0, now(), now())",
+    "INSERT INTO lead_standings VALUES ('victim', 'l', 'r', '', 1, now())",
+    "INSERT INTO lead_failures VALUES ('victim', 'r', 'l', 'c', 'd')",
+    "INSERT INTO lead_rescores VALUES ('victim', 'l')",
+    "INSERT INTO lead_batches (tenant_id, run_id, mode, plan, selection, note)"
+    " SELECT tenant_id, id, 'score', '{}', '{}', '' FROM runs WHERE tenant_id = 'victim'",
+    "INSERT INTO scoring_models (tenant_id, name, version, kind, status, description, definition,"
+    " created_by) VALUES ('victim', 'm', 1, 'rules', 'candidate', '', '{}', 'vera')",
+    "INSERT INTO scoring_settings VALUES ('victim', true, 1, true, 'vera')",
+    "INSERT INTO experiments VALUES ('victim', 'x', '[]', NULL, 'stopped', 'vera')",
+    "INSERT INTO score_checks SELECT tenant_id, id, '{}', '[]', NULL, 0 FROM runs"
+    " WHERE tenant_id = 'victim'",
+    "INSERT INTO run_launches SELECT tenant_id, id, '{}' FROM runs WHERE tenant_id = 'victim'",
 )
 
 
@@ -128,6 +144,7 @@ class TestCatalogue:
 
     def test_the_migrated_database_is_the_one_that_the_tables_describe(self, stack: Stack) -> None:
         assert tables.TenantRow.metadata is model_tables.ModelCallRow.metadata
+        assert lead_tables.LeadRow.metadata is tables.TenantRow.metadata
         url = url_of(stack, owner=True)
         engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
         options = {

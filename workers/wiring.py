@@ -67,7 +67,7 @@ async def wired(
                 prompts=prompts,
             ),
             leads=LeadActivities(Scores(database, lease), scorers, launches),
-            batches=BatchActivities(Batches(database), scorers),
+            batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LateLearner(), registry),
             checks=CheckActivities(Checks(database)),
         )
