@@ -38,10 +38,7 @@ class TestScores:
         assert events[1].data["total"] == 2_500
         told = [event.data for event in events if event.type == "batch.progressed"]
         assert told[-1]["scored"] == 2_500
-        assert all(
-            before["scored"] <= after["scored"]
-            for before, after in zip(told, told[1:], strict=False)
-        )
+        assert all(before["scored"] <= after["scored"] for before, after in pairwise(told))
         assert events[-1].data["outcome"] == "completed"
         assert events[-1].data["result"] == {"total": 2_500, "scored": 2_500, "failed": 0}
         rows = team.audit()
