@@ -1,5 +1,6 @@
 """Batches: the activities that open one, cut it into chunks, score a chunk and close it."""
 
+import asyncio
 import logging
 import zlib
 
@@ -19,7 +20,7 @@ from domain.batches import (
     Pausing,
     PlanRef,
 )
-from domain.errors import ModelFailed, PerdureError
+from domain.errors import PerdureError
 from domain.scoring.work import Failed, LeadTask, PageDone, Scored, ScoringTask
 from domain.usage import CallOrigin
 
@@ -58,11 +59,13 @@ class BatchActivities:
                 return ChunkResult(scored=scored, failed=failed)
             if page.paused:
                 return ChunkResult(scored=scored, failed=failed, paused_at=after)
-            try:
-                done = await self._score(ref, page.task, attempt)
-            except ModelFailed as failure:
-                if failure.code != "budget_exceeded":
-                    raise
+            done, trouble = await self._score(ref, page.task, attempt)
+            if trouble is not None:
+                # What was answered is paid for: it is kept before this attempt ends.
+                kept = await self._batches.turn_page(ref, after, 0, done, again=True)
+                scored, failed = scored + kept.scored, failed + kept.failed
+                if trouble.code != "budget_exceeded":
+                    raise trouble
                 return ChunkResult(scored=scored, failed=failed, over_budget=True)
             after = leads[-1].subject.lead_id
 
@@ -76,7 +79,10 @@ class BatchActivities:
         """End a batch, and say what it came to."""
         return await self._batches.close(closing)
 
-    async def _score(self, ref: ChunkRef, task: ScoringTask, attempt: int) -> PageDone:
+    async def _score(
+        self, ref: ChunkRef, task: ScoringTask, attempt: int
+    ) -> tuple[PageDone, PerdureError | None]:
+        """What became of a page, and what stops the chunk, if anything does."""
         origin = CallOrigin(
             tenant_id=ref.run.tenant_id,
             user_id=task.user_id,
@@ -86,25 +92,30 @@ class BatchActivities:
             attempt=attempt,
             batch=True,
         )
-        scored: list[Scored] = []
-        failed: list[Failed] = []
-        for lead in task.leads:
-            found = await self._score_one(lead, origin)
-            if isinstance(found, Failed):
-                failed.append(found)
-            else:
-                scored += found
-        return PageDone(task, scored, failed)
+        if ref.asks:
+            asked = (self._score_one(lead, origin) for lead in task.leads)
+            found = await asyncio.gather(*asked)
+        else:
+            found = [await self._score_one(lead, origin) for lead in task.leads]
+        done = PageDone(
+            task,
+            [score for scores in found if isinstance(scores, list) for score in scores],
+            [failure for failure in found if isinstance(failure, Failed)],
+        )
+        return done, next((error for error in found if isinstance(error, PerdureError)), None)
 
-    async def _score_one(self, lead: LeadTask, origin: CallOrigin) -> list[Scored] | Failed:
-        """One bad lead never fails a batch: what goes wrong with it is kept beside the others."""
+    async def _score_one(
+        self, lead: LeadTask, origin: CallOrigin
+    ) -> list[Scored] | Failed | PerdureError:
+        """One bad lead never fails a batch: what goes wrong with it is kept beside the others.
+        What is no fault of the lead's is given back as the error that it is."""
         lead_id = lead.subject.lead_id
         try:
             with attempts.at_most(attempts.MODEL_ATTEMPTS):
                 return await self._scorers.score(lead, origin)
         except PerdureError as error:
             if error.retryable or error.code == "budget_exceeded":
-                raise
+                return error
             return Failed(lead_id, error.code, error.detail)
         except Exception as error:  # noqa: BLE001, whatever is wrong with one lead
             _log.exception("lead %s could not be scored", lead_id)

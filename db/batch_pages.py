@@ -13,8 +13,8 @@ from domain.experiments import ScoringPlan, assignments
 from domain.runs import RunRef
 from domain.scoring.work import LeadTask, PageDone, ScoringTask
 
-_CHUNK_OF_CALLS, _PAGE = 10, 200
-_PARALLEL, _PARALLEL_CALLS = 2, 8
+_CHUNKS, _PAGE = 2, 200
+_CALLS, _PAGES_OF_CALLS = 8, 5
 _FAIL = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
 SELECT %(tenant)s, %(run)s, f.lead, f.code, f.detail
@@ -51,12 +51,14 @@ ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
 def opening(
     total: int, parallel: int | None, chunk: int, *, asks: bool, finished: bool
 ) -> BatchOpening:
-    """How a batch is cut: calls of models are slow and cost money, so their chunks are small."""
-    usual = _PARALLEL_CALLS if asks else _PARALLEL
-    chunk, page = (min(chunk, _CHUNK_OF_CALLS), 1) if asks else (chunk, _PAGE)
-    return BatchOpening(
-        total=total, parallel=parallel or usual, chunk=chunk, page=page, finished=finished
-    )
+    """How a batch is cut. Where models are asked, `parallel` is how many leads wait for an answer
+    at once, all in one activity: what is kept after them is what they cost."""
+    if asks:
+        page = parallel or _CALLS
+        cut = {"parallel": 1, "chunk": min(chunk, page * _PAGES_OF_CALLS), "page": page}
+    else:
+        cut = {"parallel": parallel or _CHUNKS, "chunk": chunk, "page": _PAGE}
+    return BatchOpening(total=total, asks=asks, finished=finished, **cut)
 
 
 async def read(

@@ -62,12 +62,14 @@ class BatchInput(Contract):
 
 
 class BatchOpening(Contract):
-    """What a batch was found to be. `finished`: there is nothing to do, or it has ended."""
+    """What a batch was found to be, and how it is cut: `parallel` chunks at a time, in pages.
+    `asks`: a model is asked for each lead. `finished`: there is nothing to do, or it has ended."""
 
     total: int
     parallel: int
     chunk: int
     page: int
+    asks: bool = False
     finished: bool = False
 
 
@@ -94,11 +96,13 @@ class PlanRef(Contract):
 
 
 class ChunkRef(Contract):
-    """One chunk of a batch. `size`: how many leads are read, scored and kept at a time."""
+    """One chunk of a batch. `size`: how many leads are read, scored and kept at a time, at once if
+    they wait for a model's answer (`asks`)."""
 
     run: RunRef
     chunk: Chunk
     size: int
+    asks: bool = False
 
 
 class ChunkResult(Contract):

@@ -25,7 +25,7 @@ from cli.stack.local import joined
 from domain.settings import Settings
 from tests.fleet import ControlFolder, Sighting
 from workers import __main__ as process
-from workers.fleet import Role, Wired
+from workers.fleet import FLEET, Role, Wired
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
@@ -72,7 +72,7 @@ class _Crashing(ActivityInboundInterceptor):
 
 def _place(argument: Any) -> tuple[str, int | None]:
     """The run and the step that an activity's argument is about."""
-    inner = getattr(argument, "call", argument)
+    inner = getattr(argument, "call", getattr(argument, "ending", argument))
     run = getattr(inner, "run", inner)
     return run.run_id, getattr(inner, "number", getattr(inner, "step", None))
 
@@ -84,7 +84,7 @@ def _work(folder: Path) -> None:
     control = ControlFolder(folder)
     if control.sandboxed.exists():
         process.make_worker = _sandboxed
-    process.serve(settings, ["chat"], interceptors=[Crashes(control)])
+    process.serve(settings, list(FLEET), interceptors=[Crashes(control)])
 
 
 def _sandboxed(

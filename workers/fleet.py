@@ -82,6 +82,6 @@ FLEET = {
         queue=TaskQueue.BATCH,
         workflows=(LeadBatch, ModelTraining, ScoreCheck),
         activities=_batch,
-        max_activities=8,
+        max_activities=4,
     ),
 }

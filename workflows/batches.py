@@ -106,7 +106,7 @@ class LeadBatch:
             chunk = chunks.popleft()
             result = await workflow.execute_activity_method(
                 BatchActivities.score_chunk,
-                ChunkRef(run=self._run, chunk=chunk, size=opening.page),
+                ChunkRef(run=self._run, chunk=chunk, size=opening.page, asks=opening.asks),
                 summary=f"leads up to {chunk.upto}",
                 **policy.BATCH,
             )

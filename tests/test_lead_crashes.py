@@ -1,0 +1,196 @@
+"""Crashes of workers that score: killed at every boundary, each lead is scored once and counted
+once."""
+
+import os
+import signal
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+
+from domain.scoring import generated
+from tests.crash_site import Site
+from tests.sales import AI, SCORING, Stream, Team
+from tests.stack import Stack
+from tests.temporal_runs import terminate
+from tests.waiting import wait_until
+
+When = Literal["before", "after"]
+BATCH_STEPS: list[tuple[str, When]] = [
+    ("open_batch", "after"),
+    ("plan_chunks", "after"),
+    ("score_chunk", "before"),
+    ("score_chunk", "after"),
+    ("close_batch", "after"),
+]
+
+
+@pytest.fixture
+def team(site: Site) -> Team:
+    return Team(site.stack)
+
+
+def check(team: Team, run: str, total: int) -> dict[str, Any]:
+    """A batch that ended well: every lead has one score of it, and the counts are right."""
+    last = team.boss.finish(run)[-1].data
+    assert last["outcome"] == "completed"
+    assert last["result"] == {"total": total, "scored": total, "failed": 0}
+    counts = team.shown(run)["counts"]
+    assert (counts["total"], counts["scored"], counts["failed"]) == (total, total, 0)
+    scored = [row["lead_id"] for row in team.audit() if row["run_id"] == run]
+    assert len(scored) == len(set(scored)) == total
+    return last
+
+
+class TestScores:
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_worker_that_dies_at_a_score_leaves_one(
+        self, site: Site, team: Team, when: When
+    ) -> None:
+        team.boss.put(f"{SCORING}/settings", json={"rescore": False}).raise_for_status()
+        team.put("a", name="Ann")
+        stream, mark = Stream(team.boss), uuid4().hex
+        site.fleet.hit("score_lead", when, mark)
+
+        headers = {"Idempotency-Key": mark}
+        team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=headers)
+        events = team.boss.finish(f"score.a.{mark}")
+
+        assert site.fleet.missed == []
+        assert [e.type for e in events] == ["run.accepted", "lead.scored", "run.finished"]
+        assert len(team.audit()) == 1
+        team.boss.put(f"{SCORING}/settings", json={"rescore": True}).raise_for_status()
+        team.put("b", name="Bea")
+        told = [event["data"]["lead_id"] for event in stream.sees(2)]
+        assert told == ["a", "b"]
+
+    def test_a_change_is_accepted_and_scored_though_no_worker_lives(
+        self, site: Site, team: Team
+    ) -> None:
+        team.put("a", name="Ann")
+        Stream(team.boss, after=0).sees(1)
+        with site.fleet.all_dead():
+            for number in range(5):
+                event = {"type": "demo_requested", "id": f"e{number}"}
+                assert team.boss.post(f"{AI}/leads/a/events", json=event).status_code == 202
+
+        wait_until(lambda: team.current("a")["score"] >= 50, 60)
+
+        assert len(team.audit(lead_id="a")) <= 3
+
+    def test_a_score_that_was_terminated_does_not_stop_the_next(
+        self, site: Site, team: Team
+    ) -> None:
+        with site.fleet.all_dead():
+            run = str(team.put("a", name="Ann")["run_id"])
+            terminate(site.stack, run, team.tenant)
+            assert team.boss.run(run)["outcome"] == "terminated"
+            again = str(team.put("a", name="Bea")["run_id"])
+
+        assert again != run
+        wait_until(lambda: team.boss.run(again)["outcome"] == "completed", 60)
+
+
+class TestBatches:
+    @pytest.mark.parametrize(("activity", "when"), BATCH_STEPS)
+    def test_a_worker_that_dies_at_a_step_costs_nothing(
+        self, site: Site, team: Team, activity: str, when: When
+    ) -> None:
+        team.fill(2_500)
+        mark = uuid4().hex
+        site.fleet.hit(activity, when, mark)
+
+        headers = {"Idempotency-Key": mark}
+        team.boss.post(f"{SCORING}/leads/batch", json={}, headers=headers).raise_for_status()
+        check(team, f"batch.{mark}", 2_500)
+
+        assert site.fleet.missed == []
+
+    def test_workers_killed_in_the_middle_of_chunks_lose_and_double_nothing(
+        self, site: Site, team: Team
+    ) -> None:
+        team.fill(8_000)
+        run = team.batch()
+        for share in (0.1, 0.6):
+            wait_until(lambda: team.shown(run)["counts"]["scored"] >= share * 8_000, 60)  # noqa: B023
+            site.fleet.kill(run, "score_chunk")
+
+        check(team, run, 8_000)
+
+    def test_a_batch_that_was_terminated_from_outside_has_ended(
+        self, site: Site, team: Team
+    ) -> None:
+        team.fill(30_000)
+        run = team.batch()
+        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
+        terminate(site.stack, run, team.tenant)
+
+        assert team.boss.run(run)["outcome"] == "terminated"
+        scored = team.shown(run)["counts"]["scored"]
+        assert scored < 30_000
+
+
+class TestTrainings:
+    def test_a_model_is_added_once_though_its_worker_died(self, site: Site, team: Team) -> None:
+        cells = map(generated.as_cells, generated.generate(400, 4))
+        team.load("\n".join([",".join(generated.COLUMNS), *map(",".join, cells)]))
+        mark = uuid4().hex
+        site.fleet.hit("train_model", "after", mark)
+
+        headers = {"Idempotency-Key": mark}
+        team.boss.post(f"{SCORING}/trainings", json={"name": "fit"}, headers=headers)
+        last = team.boss.finish(f"training.fit.{mark}")[-1].data
+
+        assert last["result"]["model_id"] == "fit.1"
+        models = [model["id"] for model in team.boss.get(f"{SCORING}/models").json()]
+        assert models == ["fit.1", "starter.0"]
+
+
+class TestSandbox:
+    def test_all_workflows_run_in_the_sandbox_and_from_their_history_alone(
+        self, site: Site, team: Team
+    ) -> None:
+        with site.fleet.sandboxed():
+            team.fill(2_200)
+            assert team.score("l000001")["score"] == 20
+            run = team.batch()
+            team.boss.post(f"{SCORING}/batches/{run}/pause", json={}).raise_for_status()
+            wait_until(lambda: team.shown(run)["status"] == "paused")
+            team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
+            check(team, run, 2_200)
+            body = {"days": 1}
+            checked = team.boss.post(f"{SCORING}/checks", json=body).json()["run_id"]
+            assert team.boss.finish(checked)[-1].data["outcome"] == "completed"
+            trained = team.boss.post(f"{SCORING}/trainings", json={"name": "fit"}).json()["run_id"]
+            assert team.boss.finish(trained)[-1].data["error"]["code"] == "training_impossible"
+
+
+class TestFairness:
+    def test_two_tenants_batches_share(self, stack: Stack) -> None:
+        large, small = Team(stack), Team(stack)
+        for team in (large, small):
+            team.fill(12_000)
+        first = [large.batch() for _ in range(3)]
+        run = small.batch()
+
+        small.boss.finish(run)
+
+        waiting = [large.shown(each)["outcome"] for each in first]
+        assert None in waiting, "three batches of one tenant went before the other's one"
+        for each in first:
+            large.boss.finish(each)
+
+
+class TestUp:
+    def test_the_stacks_own_batch_worker_is_killed_and_the_batch_goes_on(
+        self, stack: Stack
+    ) -> None:
+        team = Team(stack)
+        team.fill(20_000)
+        run = team.batch()
+        for _ in range(2):
+            before = team.shown(run)["counts"]["scored"]
+            wait_until(lambda: team.shown(run)["counts"]["scored"] > before, 60)  # noqa: B023
+            os.kill(stack.pid("batch-1"), signal.SIGKILL)
+
+        check(team, run, 20_000)
