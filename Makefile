@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := requirements/dev.lock
 
-.PHONY: setup up demo test check bench format lock
+.PHONY: setup up demo demo-leads test check bench format lock
 
 setup: .venv/ready
 
@@ -21,6 +21,9 @@ up: setup
 
 demo: setup
 	@$(BIN)/perdure demo
+
+demo-leads: setup
+	@$(BIN)/perdure demo-leads
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

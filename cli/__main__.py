@@ -114,6 +114,16 @@ def demo(
     play(keep=keep)
 
 
+@app.command("demo-leads")
+def demo_leads(
+    keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,
+) -> None:
+    """See leads imported, scored, compared and scheduled, in about a minute."""
+    from cli.demo_leads import demo as play
+
+    play(keep=keep)
+
+
 app.command()(runs.ask)
 app.command()(models.usage)
 app.command()(models.alerts)

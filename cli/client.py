@@ -1,7 +1,7 @@
 """The API, as the operators' verbs and the demo call it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -73,13 +73,24 @@ class Client:
             except httpx.TransportError:
                 continue
 
+    def stream(self, path: str, begun: Callable[[], object]) -> Iterator[Event]:
+        """The events of a stream, from the moment that `begun` is called."""
+        yield from self._read(path, {}, begun)
+
     def _stream(self, run_id: str, after: int) -> Iterator[Event]:
-        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with self._http.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as stream:
+        headers = {"Last-Event-ID": str(after)}
+        yield from self._read(f"/api/v1/runs/{run_id}/events", headers, lambda: None)
+
+    def _read(
+        self, path: str, headers: dict[str, str], begun: Callable[[], object]
+    ) -> Iterator[Event]:
+        headers = {"Accept": "text/event-stream", **headers}
+        with self._http.stream("GET", path, headers=headers) as stream:
             if stream.is_error:
                 stream.read()
             _check(stream)
             for line in stream.iter_lines():
+                begun()
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 

@@ -32,7 +32,7 @@ def demo(*, keep: bool) -> None:
     """Play the demo; raises PerdureError if anything is not as it should be."""
     console = Console(highlight=False)
     console.print("[bold]Perdure[/]: AI work that survives. Starting a stack of its own …\n")
-    with _home() as home, _stack(home) as ready:
+    with home() as folder, stack(folder) as ready:
         _play(console, ready)
         if keep:
             console.print("\nStill running; press Ctrl-C to stop and clean up.")
@@ -40,18 +40,20 @@ def demo(*, keep: bool) -> None:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def home() -> Iterator[Path]:
+    """A data directory that is gone when the demo is over."""
     with tempfile.TemporaryDirectory(prefix="perdure-demo-", ignore_cleanup_errors=True) as folder:
         yield Path(folder) / "home"
 
 
 @contextmanager
-def _stack(home: Path) -> Iterator[dict[str, Any]]:
+def stack(folder: Path) -> Iterator[dict[str, Any]]:
+    """A stack of the demo's own; what its `ready` line says."""
     ports = ("--port", "0", "--temporal-port", "0", "--ui-port", "0", "--workers", "2")
     environ = {**os.environ, "PERDURE_ASK_FIRST": "delete_task"}
     for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
         environ.pop(name, None)
-    command = [sys.executable, "-m", "cli", "up", "--data-dir", str(home), *ports]
+    command = [sys.executable, "-m", "cli", "up", "--data-dir", str(folder), *ports]
     up = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
     try:
         assert up.stdout is not None

@@ -16,11 +16,11 @@ from temporalio.client import Client, WorkflowHistory
 from domain import names
 from tests.clients import Screen
 from tests.crash_site import decide, requested
+from tests.lead_histories import LEAD_BRANCHES, WORDS, LeadRecorder
 from tests.stack import Stack, stack_home
 from tests.stacks import GUARDED
 
 HISTORIES = Path(__file__).parent / "histories"
-WORDS = "please-remember-zanzibar"
 SLOWLY = f"[[fault:ok chunk_delay=0.05]] {WORDS} " + " ".join(map(str, range(40)))
 _SPEAKING = "text.delta"
 _IDENTITY = re.compile(r"\d+@[\w.-]+")
@@ -174,7 +174,8 @@ BRANCHES: dict[str, dict[str, str]] = {
         "summarised": "answered",
         "over_budget": "budget_exceeded",
         "degraded": "degraded",
-    }
+    },
+    **LEAD_BRANCHES,
 }
 
 
@@ -207,8 +208,9 @@ def main() -> None:
     """Record the branches that have no history yet, or all of them with `--all`."""
     HISTORIES.mkdir(exist_ok=True)
     with stack_home() as home, Stack(home, environ=GUARDED) as stack:
-        recorder = Recorder(stack)
+        chat, leads = Recorder(stack), LeadRecorder(stack)
         for workflow, branches in BRANCHES.items():
+            recorder = chat if workflow == names.WorkflowType.CHAT_TURN else leads
             for branch, outcome in branches.items():
                 if file_of(workflow, branch).exists() and "--all" not in sys.argv:
                     continue
