@@ -1,12 +1,14 @@
 """Judging: a lead's score by a language model, bounded and checked."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
 from activities.ports import ModelGateway, Prompts
 from activities.structured import ask_for
-from domain.leads import IDENTIFYING
+from domain.leads import identifying
 from domain.models import ModelRequest, PromptMessage
 from domain.scores import Component, Score, bounded
 from domain.scoring.subjects import Subject
@@ -49,7 +51,7 @@ async def judge(
     The model is told no name and no address. Raises ModelFailed.
     """
     prompt = await prompts.active(origin.tenant_id, "score")
-    profile = {name: value for name, value in subject.profile.items() if name not in IDENTIFYING}
+    profile = _unnamed(subject.profile)
     words = prompt.render(
         {
             "instructions": model.instructions,
@@ -71,12 +73,18 @@ async def judge(
     return _score(answer.value, subject), answer.cost_micros
 
 
+def _unnamed(value: Any) -> Any:
+    """The same without whatever says who somebody is, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _unnamed(inner) for name, inner in value.items() if not identifying(name)}
+    return [_unnamed(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _told(subject: Subject) -> str:
-    lines = (
-        f"- {done.type}, {done.age_days:.1f} days ago"
-        + (f", {json.dumps(done.properties, ensure_ascii=False)}" if done.properties else "")
-        for done in subject.behaviours[:_BEHAVIOURS]
-    )
+    lines = []
+    for done in subject.behaviours[:_BEHAVIOURS]:
+        more = json.dumps(_unnamed(done.properties), ensure_ascii=False)
+        lines.append(f"- {done.type}, {done.age_days:.1f} days ago, {more}")
     return "\n".join(lines)
 
 
@@ -103,6 +111,6 @@ def _score(said: Judgement, subject: Subject) -> Score:
     known: dict[str, float | int | str | bool | None] = {
         name: value
         for name, value in subject.profile.items()
-        if name not in IDENTIFYING and isinstance(value, str | int | float | bool)
+        if not identifying(name) and isinstance(value, str | int | float | bool)
     }
     return Score(score, said.confidence, complete, known | counts)

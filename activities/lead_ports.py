@@ -20,7 +20,7 @@ from domain.scores import ScoreInput, ScoreResult
 from domain.scoring.subjects import Subject
 from domain.scoring.work import BatchPage, PageDone, Scored, ScoringTask
 from domain.scoring_models import NewModel, ScoringModel
-from domain.trainings import TrainingInput, TrainingResult
+from domain.trainings import Examples, TrainingInput, TrainingResult
 
 
 class ScoreStore(Protocol):
@@ -73,9 +73,8 @@ Example = tuple[Subject, bool]
 class TrainingStore(Protocol):
     """Leads whose outcome is known."""
 
-    async def examples(self, training: TrainingInput, attempt: Attempt) -> list[Example] | None:
-        """Leads as they were when their outcome came, and whether they were won; None if the run
-        has ended."""
+    async def examples(self, training: TrainingInput, attempt: Attempt) -> Examples | None:
+        """Leads as they were when their outcome came; None if the run has ended."""
         ...
 
     async def tell(self, run: RunRef, stage: str, leads: int) -> None:

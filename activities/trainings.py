@@ -25,9 +25,11 @@ class TrainingActivities:
             return TrainingResult(outcome=Outcome.CANCELLED)
 
         async def tell(stage: str) -> None:
-            await self._trainings.tell(training.run, stage, len(examples))
+            await self._trainings.tell(training.run, stage, len(examples.leads))
 
         await tell("reading")
-        new = await self._learner.learn(training, examples, tell)
+        new = await self._learner.learn(training, examples.leads, tell)
+        window = {"window_from": examples.first, "window_to": examples.last}
+        new = new.model_copy(update=window)
         model = await self._registry.add(training.run.tenant_id, training.user_id, new)
         return await self._trainings.finish(training, model)

@@ -1,6 +1,7 @@
 """Schedules: a tenant's recurring work as Temporal Schedules, which are their only record."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -61,7 +62,7 @@ class TemporalSchedules:
             )
         except ScheduleAlreadyRunningError:
             raise Conflict("There is a schedule of this id.", code="schedule_exists") from None
-        except RPCError as error:
+        except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
         return await self.read(caller, new.id)
 
@@ -73,9 +74,14 @@ class TemporalSchedules:
             async for listed in await self._client.list_schedules(query, rpc_timeout=_RPC):
                 if listed.id.startswith(prefix) and len(found) < _MOST:
                     found.append(listed.id.removeprefix(prefix))
-        except RPCError as error:
+        except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
-        return [await self.read(caller, schedule_id) for schedule_id in sorted(found)]
+        schedules = []
+        for schedule_id in sorted(found):
+            # What was deleted a moment ago may still be listed.
+            with suppress(NotFound):
+                schedules.append(await self.read(caller, schedule_id))
+        return schedules
 
     async def read(self, caller: Principal, schedule_id: str) -> Schedule:
         """One schedule, with its next and its last runs."""
@@ -122,7 +128,7 @@ class TemporalSchedules:
         handle = self._client.get_schedule_handle(_id(caller, schedule_id))
         try:
             return await call(handle)
-        except RPCError as error:
+        except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
 
 
@@ -169,7 +175,10 @@ def _action(caller: Principal, new: NewSchedule) -> ScheduleActionStartWorkflow:
 
 async def _read(handle: ScheduleHandle) -> Schedule:
     described = await handle.describe(rpc_timeout=_RPC)
-    new = NewSchedule.model_validate(await described.memo_value(_MEMO))
+    kept = await described.memo_value(_MEMO, None)
+    if kept is None:
+        raise NotFound("This schedule was not made here.", code="schedule_unknown")
+    new = NewSchedule.model_validate(kept)
     info = described.info
     running = [
         action.workflow_id
@@ -203,7 +212,9 @@ def _past(described: ScheduleDescription) -> list[PastRun]:
     return found[::-1]
 
 
-def _problem(error: RPCError) -> Exception:
+def _problem(error: RPCError | RuntimeError) -> Exception:
+    if isinstance(error, RuntimeError):
+        return unavailable(error)
     if error.status is RPCStatusCode.NOT_FOUND:
         return NotFound("There is no such schedule.", code="schedule_unknown")
     if error.status is RPCStatusCode.INVALID_ARGUMENT:

@@ -102,7 +102,10 @@ class TemporalEngine:
                 start_delay=delay or None,
                 priority=names.lane(run.tenant_id, urgency),
                 search_attributes=names.tags(
-                    run.tenant_id, launch.kind, launch.subject_id, launch.model
+                    run.tenant_id,
+                    launch.kind,
+                    launch.subject_id,
+                    launch.model[:_SUMMARY_CHARACTERS],
                 ),
                 static_summary=launch.summary[:_SUMMARY_CHARACTERS],
                 rpc_timeout=_RPC,

@@ -6,23 +6,30 @@ from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from domain.errors import PerdureError
+
 _DATA = b"data: "
+# RFC 6455's 1011 is for what went wrong here, 1013 says that another try may help.
+_TRY_AGAIN = 1013
 
 
 async def send_events(socket: WebSocket, frames: AsyncIterator[bytes]) -> None:
     """Send each event's JSON as a text; what the client says is passed over."""
-    sending = asyncio.create_task(_send(socket, frames))
+    tasks = {asyncio.create_task(_send(socket, frames)), asyncio.create_task(_listen(socket))}
     try:
-        while True:
-            await socket.receive()
-            if sending.done():
-                return
-    except (WebSocketDisconnect, RuntimeError):
-        return
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sending.cancel()
-        with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-            await sending
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    if any(isinstance(error, PerdureError) for error in ended):
+        await socket.close(_TRY_AGAIN)
+
+
+async def _listen(socket: WebSocket) -> None:
+    with suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            await socket.receive_text()
 
 
 async def _send(socket: WebSocket, frames: AsyncIterator[bytes]) -> None:

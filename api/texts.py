@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from domain.names import ID_PATTERN
 
@@ -24,31 +23,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+class Strict(BaseModel):
+    """A body whose every word is understood: what nobody knows is refused, not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 Storable = Annotated[str, AfterValidator(_storable)]
 OneLine = Annotated[Storable, AfterValidator(_one_line)]
-
-
-def _storable_json(value: Any) -> Any:
-    for text in _texts(value.model_dump() if isinstance(value, BaseModel) else value):
-        _storable(text)
-    return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, BaseModel):
-        yield from _texts(value.model_dump())
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _texts(name)
-            yield from _texts(inner)
-    elif isinstance(value, Sequence):
-        for inner in value:
-            yield from _texts(inner)
-
-
-StorableJson = AfterValidator(_storable_json)
 
 
 def key_of(idempotency_key: str | None) -> str | None:

@@ -34,6 +34,7 @@ from db.session import Database
 from db.threads import Threads
 from db.turns import Turns
 from db.usage import UsageReports
+from domain.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
 
 
@@ -69,7 +70,7 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         leads=Leads(database),
         scores=Scores(database),
         batches=Batches(database),
-        batch_reports=BatchReports(database),
+        batch_reports=BatchReports(database, _most(settings)),
         reports=Reports(database),
         scoring_models=ScoringModels(database, starter_rules()),
         experiments=Experiments(database),
@@ -77,3 +78,14 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         checks=Checks(database),
         schedules=TemporalSchedules(client),
     )
+
+
+def _most(settings: Settings) -> dict[str, int]:
+    """What a lead costs at most by each route whose first deployment has a price."""
+    found = {}
+    for name, route in settings.routes.items():
+        price = settings.deployments[route.deployments[0]].price
+        if price is not None:
+            tokens = LONGEST_PROMPT_TOKENS * price.input + LONGEST_ANSWER_TOKENS * price.output
+            found[name] = round(tokens)
+    return found

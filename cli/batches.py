@@ -17,7 +17,7 @@ def follow(client: Client, run_id: str, out: Console) -> dict[str, Any]:
         TextColumn("{task.fields[speed]}"),
     )
     last: dict[str, Any] = {}
-    with Progress(*columns, console=out, transient=True) as progress:
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=None, speed="")
         for event in client.events(run_id):
             last = event["data"]

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +16,14 @@ from rich.table import Table
 from cli.batches import follow
 from cli.client import Client
 from domain.errors import Invalid
+from domain.lead_files import FileKind, LeadFile
+from domain.leads import LeadRow, Rejected
 from domain.settings import Settings
 
 app = typer.Typer(help="Leads: import, list, score.", no_args_is_help=True)
 _out = Console(highlight=False)
 _PIECE = 256 * 1024
+_KINDS: dict[str, FileKind] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _TYPES = {".csv": "text/csv", ".jsonl": "application/x-ndjson", ".ndjson": "application/x-ndjson"}
 
 
@@ -38,16 +41,17 @@ def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
     kind = _TYPES.get(file.suffix.lower())
     if kind is None:
         raise Invalid("The file's name must end with .csv, .jsonl or .ndjson.", code="file_invalid")
+    rejects = _Rejects(file)
     bar = (TextColumn("Importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*bar, console=out, transient=True) as progress:
+    with Progress(*bar, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=file.stat().st_size)
-        pieces = _pieces(file, lambda size: progress.advance(task, size))
+        pieces = _pieces(file, rejects, lambda size: progress.advance(task, size))
         report: dict[str, Any] = client.upload("/ai/leads/import", pieces, kind)
     out.print(
         f"{report['loaded']:,} leads loaded, {report['unchanged']:,} unchanged, "
         f"{report['rejected']:,} lines rejected."
     )
-    _tell_rejects(file, report, out)
+    _tell_rejects(report, rejects.end(), out)
     return report
 
 
@@ -57,11 +61,12 @@ def list_leads(
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
 ) -> None:
     """The first leads of an order, the best first."""
-    query: dict[str, Any] = {"sort": sort, "limit": limit}
-    table = Table("lead", "score", "company", "title", "source", "outcome", box=None)
+    order = "asc" if sort == "name" else "desc"
+    query: dict[str, Any] = {"sort": sort, "order": order, "limit": limit}
+    table = Table("lead", "score", "name", "company", "source", "outcome", box=None)
     for lead in _client().call("GET", "/ai/leads", params=query)["items"]:
         profile, score = lead["profile"], lead["score"]
-        cells = (str(profile.get(name, "")) for name in ("company", "title", "source"))
+        cells = (str(profile.get(name, "")) for name in ("name", "company", "source"))
         shown = "" if score is None else f"{score:.0f}"
         table.add_row(lead["id"], shown, *cells, lead["outcome"] or "")
     _out.print(table)
@@ -101,10 +106,11 @@ def batch(
     client = _client()
     accepted = client.call("POST", "/ai/scoring/leads/batch", json=body)
     if dry_run:
-        cost = accepted["cost_micros"] / 1e6
+        micros = accepted["cost_micros"]
+        cost = "the cost" if micros is None else f"${micros / 1e6:,.4f}"
         _out.print(
             f"{accepted['leads']:,} leads by {', '.join(accepted['models'])}: about "
-            f"{accepted['seconds']:,.0f} s, at most ${cost:,.4f} ({accepted['basis']})."
+            f"{accepted['seconds']:,.0f} s; {cost}: {accepted['basis']}."
         )
         return
     _out.print(f"Batch {accepted['run_id']}")
@@ -140,26 +146,47 @@ def explain(out: Console, scored: dict[str, Any]) -> None:
         )
 
 
-def _pieces(file: Path, sent: Any) -> Iterator[bytes]:
+class _Rejects:
+    """The lines of a file that will not be taken, all of them and whole: found by the same reading
+    as the API's, which reports the first thousand."""
+
+    def __init__(self, file: Path) -> None:
+        self._path = file.with_name(f"{file.name}.rejects")
+        self._path.unlink(missing_ok=True)
+        self._reading = LeadFile(_KINDS[file.suffix.lower()])
+
+    def feed(self, piece: bytes) -> None:
+        self._keep(self._reading.feed(piece))
+
+    def end(self) -> Path | None:
+        """Where they are; None if there is none."""
+        self._keep(self._reading.finish())
+        if self._reading.stopped is not None:
+            self._keep(iter([self._reading.stopped]))
+        return self._path if self._path.exists() else None
+
+    def _keep(self, found: Iterator[LeadRow | Rejected]) -> None:
+        rejects = [item for item in found if isinstance(item, Rejected)]
+        if rejects:
+            with self._path.open("a", encoding="utf-8") as target:
+                target.writelines(f"{reject.model_dump_json()}\n" for reject in rejects)
+
+
+def _pieces(file: Path, rejects: _Rejects, sent: Callable[[int], object]) -> Iterator[bytes]:
     with file.open("rb") as source:
         while piece := source.read(_PIECE):
+            rejects.feed(piece)
             yield piece
             sent(len(piece))
 
 
-def _tell_rejects(file: Path, report: dict[str, Any], out: Console) -> None:
+def _tell_rejects(report: dict[str, Any], kept: Path | None, out: Console) -> None:
     if stopped := report["stopped"]:
         out.print(f"[red]Stopped at line {stopped['line']:,}[/]: {stopped['reason']}.")
-    rejects = [*report["rejects"], *([stopped] if stopped else [])]
-    if not rejects:
-        return
-    for reject in rejects[:5]:
+    for reject in report["rejects"][:5]:
         out.print(f"  line {reject['line']:,}: {reject['reason']}", markup=False)
-    kept = file.with_name(f"{file.name}.rejects")
-    lines = (json.dumps(reject, ensure_ascii=False) for reject in rejects)
-    kept.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    more = " (the first thousand)" if report["rejected"] > len(rejects) else ""
-    out.print(f"All of them{more}, with line numbers and reasons, are in {kept.name}.")
+    if kept is not None:
+        out.print(f"All of them, with line numbers and reasons, are in {kept.name}.")
 
 
 def _json(text: str) -> Any:

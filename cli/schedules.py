@@ -28,9 +28,9 @@ def list_schedules() -> None:
 def add(
     schedule_id: _Id,
     cron: Annotated[str | None, typer.Option(help='Five fields, like "0 2 * * *".')] = None,
-    every: Annotated[float | None, typer.Option(help="Seconds, instead of cron.")] = None,
+    every: Annotated[int | None, typer.Option(min=60, help="Seconds, instead of cron.")] = None,
     time_zone: str = "UTC",
-    jitter: Annotated[float, typer.Option(min=0, help="Seconds.")] = 0,
+    jitter: Annotated[int, typer.Option(min=0, max=86_400, help="Seconds.")] = 0,
     kind: Annotated[Literal["rescore", "check"], typer.Option()] = "rescore",
     note: str = "",
 ) -> None:

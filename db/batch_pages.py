@@ -1,5 +1,6 @@
 """Batch pages: leads read and scores kept in order, each counted once, told once a second."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from db import ledger, scores, subjects
@@ -10,7 +11,7 @@ from domain.batches import Batch, BatchCounts, BatchOpening, ChunkRef
 from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent
 from domain.experiments import ScoringPlan, assignments
-from domain.runs import RunRef
+from domain.runs import Outcome, RunRef
 from domain.scoring.work import LeadTask, PageDone, ScoringTask
 
 _CHUNKS, _PAGE = 2, 200
@@ -19,6 +20,8 @@ _FAIL = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
 SELECT %(tenant)s, %(run)s, f.lead, f.code, f.detail
 FROM unnest(%(leads)s::text[], %(codes)s::text[], %(details)s::text[]) AS f (lead, code, detail)
+WHERE NOT EXISTS (SELECT FROM lead_scores c
+    WHERE c.tenant_id = %(tenant)s AND c.run_id = %(run)s AND c.lead_id = f.lead)
 ON CONFLICT DO NOTHING RETURNING lead_id
 """
 _COUNT = """
@@ -78,8 +81,10 @@ async def read(
     chosen, values = selection
     condition, more = conditions(plan.filter)
     values = values | {f"in_{name}": value for name, value in more.items()}
+    # A comparison looks back: it must not see what a lead did once the outcome was known.
+    past = ("coalesce(l.outcome_at, statement_timestamp())", "<") if plan.tests else ()
     query = f"""
-        SELECT {subjects.columns()}, now() AS as_of,
+        SELECT {subjects.columns(*past)}, statement_timestamp() AS as_of,
             coalesce({condition.replace("%(", "%(in_")}, false) AS in_filter
         FROM leads l {STANDING}
         WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND l.id <= %(upto)s AND {chosen}
@@ -92,8 +97,6 @@ async def read(
     values |= {"tenant": run.tenant_id, "run": run.run_id, "after": after}
     values |= {"upto": ref.chunk.upto, "size": size, "again": again}
     rows = await many(connection, query, values)
-    now = await one(connection, "SELECT now() AS as_of", {})
-    assert now is not None
     leads = []
     for found in map(subjects.read, rows):
         lead_id = found.subject.lead_id
@@ -102,7 +105,7 @@ async def read(
     return ScoringTask(
         leads=leads,
         user_id=user_id,
-        as_of=now["as_of"],
+        as_of=rows[0]["as_of"] if rows else datetime.now(UTC),
         valid_hours=settings.valid_hours,
         experiment_id=plan.experiment_id,
     )
@@ -152,6 +155,15 @@ async def tell(connection: Connection, run: RunRef, *, closed: bool = False) -> 
     data = _counts(row).model_dump()
     event = NewEvent(type=EventType.BATCH_PROGRESSED, data=data)
     await ledger.append(connection, run, 1, 0, [event], fenced=False)
+
+
+def result(counts: BatchCounts, outcome: Outcome) -> dict[str, Any]:
+    """What the last event of a batch says of it. `skipped`: leads that were counted when it began,
+    and that the selection no longer found when their turn came."""
+    skipped = counts.total - counts.scored - counts.failed
+    found = {"total": counts.total, "scored": counts.scored, "failed": counts.failed}
+    done = outcome in (Outcome.COMPLETED, Outcome.COMPLETED_WITH_ERRORS)
+    return found | ({"skipped": skipped} if done and skipped > 0 else {})
 
 
 async def shown(connection: Connection, run: RunRef) -> Batch:

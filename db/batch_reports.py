@@ -1,5 +1,6 @@
 """Batch reports: batches listed, what failed in them, and what one would cost."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from db import batch_pages, cursors, scoring_plans, selections
@@ -16,7 +17,7 @@ ORDER BY lead_id LIMIT %(limit)s
 """
 # What a lead has cost lately with each model that asks another one; else a short prompt's price.
 _COSTS = """
-SELECT m.name || '.' || m.version AS id, m.kind,
+SELECT m.name || '.' || m.version AS id, m.kind, m.definition->>'route' AS route,
     (SELECT avg(c.cost_micros) FROM (SELECT cost_micros FROM lead_scores
         WHERE tenant_id = m.tenant_id AND model_version = m.name || '.' || m.version
           AND calculated_at > now() - interval '30 days' LIMIT 500) AS c)::float8 AS cost
@@ -35,12 +36,12 @@ _USUAL_CALLS_RATE = 2.0
 
 
 class BatchReports:
-    """The batches of a tenant, for those who read them. `call_micros` is what a model call for a
-    lead costs at most, where none was made lately."""
+    """The batches of a tenant, for those who read them. `most`: what a lead costs at most by each
+    route whose price the settings know, in micro-dollars."""
 
-    def __init__(self, database: Database, call_micros: int = 0) -> None:
+    def __init__(self, database: Database, most: Mapping[str, int]) -> None:
         self._database = database
-        self._call_micros = call_micros
+        self._most = most
 
     async def find(self, caller: Principal, *, cursor: str | None, limit: int) -> Page[Batch]:
         """Batches, the latest first."""
@@ -81,19 +82,26 @@ class BatchReports:
             costs = await many(connection, _COSTS, values)
             rate = await _rate(connection, values)
         asking = [row for row in costs if row["kind"] == "llm"]
-        known = [row for row in asking if row["cost"] is not None]
-        each = sum(row["cost"] if row["cost"] is not None else self._call_micros for row in asking)
-        basis = "no model calls" if not asking else "the last scores of these models"
-        if asking and len(known) < len(asking):
-            basis = "the longest prompt and answer"
+        each, basis = self._each(asking)
         seconds = leads / (_USUAL_CALLS_RATE if asking else rate)
         return Estimate(
             leads=leads,
             models=plan.models,
-            cost_micros=round(leads * each),
+            cost_micros=None if each is None else round(leads * each),
             seconds=round(seconds, 1),
             basis=basis,
         )
+
+    def _each(self, asking: list[dict[str, Any]]) -> tuple[float | None, str]:
+        """What a lead costs, and how that is known."""
+        if not asking:
+            return 0.0, "no model calls"
+        if all(row["cost"] is not None for row in asking):
+            return sum(row["cost"] for row in asking), "the last scores of these models"
+        if any(row["cost"] is None and row["route"] not in self._most for row in asking):
+            return None, "unknown: score a few leads first, or give the deployment a price"
+        costs = (row["cost"] or self._most[row["route"]] for row in asking)
+        return sum(costs), "the longest prompt and answer"
 
 
 async def _rate(connection: Connection, values: dict[str, Any]) -> float:

@@ -59,7 +59,8 @@ WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 _PAUSE = """
 UPDATE lead_batches SET paused = %(paused)s, told = scored + failed, told_at = clock_timestamp(),
     rate = CASE WHEN %(paused)s THEN 0 ELSE rate END
-WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s RETURNING 1
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s
+  AND NOT closed RETURNING 1
 """
 _STATUS = """
 UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s
@@ -183,8 +184,14 @@ class Batches:
             paused = await batch_pages.count(connection, ref.run, *kept)
         return BatchPage(task=task, paused=paused, scored=kept[0], failed=kept[1])
 
+    async def check(self, tenant_id: str, order: BatchOrder) -> None:
+        """Raises as `accept` would for this order now."""
+        async with self._database.transaction(tenant_id) as connection:
+            await scoring_plans.of_order(connection, tenant_id, order)
+            await _check_source(connection, tenant_id, order.selection)
+
     async def pause(self, pausing: Pausing) -> None:
-        """Write down that a batch rests, or goes on."""
+        """Write down that a batch rests, or goes on; one that has ended does neither."""
         run, paused = pausing.run, pausing.paused
         kind = EventType.BATCH_PAUSED if paused else EventType.BATCH_RESUMED
         event = NewEvent(type=kind, data={"note": pausing.note})
@@ -200,13 +207,18 @@ class Batches:
         async with self._database.transaction(run.tenant_id) as connection:
             if closing.asked.order is not None:
                 await _take_in(connection, run, closing.asked, closing.asked.order)
-            await batch_pages.tell(connection, run, closed=True)
+            ended = await launches.ended(connection, run)
+            if ended is None:
+                await batch_pages.tell(connection, run, closed=True)
             counts = (await batch_pages.shown(connection, run)).counts
+            if ended is not None:
+                return BatchResult(outcome=ended, scored=counts.scored, failed=counts.failed)
             if ending.outcome is Outcome.COMPLETED and counts.failed:
                 update = {"outcome": Outcome.COMPLETED_WITH_ERRORS}
                 ending = ending.model_copy(update=update)
-            result = {"scored": counts.scored, "failed": counts.failed, "total": counts.total}
-            ending = ending.model_copy(update={"result": result})
+            ending = ending.model_copy(
+                update={"result": batch_pages.result(counts, ending.outcome)}
+            )
             closed = await launches.close(connection, ending)
         return BatchResult(outcome=closed.outcome, scored=counts.scored, failed=counts.failed)
 
@@ -231,6 +243,7 @@ async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan
 
 
 async def _check_source(connection: Connection, tenant_id: str, selection: Selection) -> None:
+    selections.selected(selection)
     if selection.failed_of is None:
         return
     run = RunRef(tenant_id=tenant_id, run_id=selection.failed_of)

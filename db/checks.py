@@ -1,5 +1,6 @@
 """Checks: the scores of the last days compared with the training window and between groups."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from domain.checks import (
     launch_of,
     score_histogram,
 )
-from domain.errors import NotFound, Superseded
+from domain.errors import NotFound
 from domain.events import EventType, NewEvent
 from domain.runs import Outcome, RunClosing, RunRef
 from domain.scoring_models import Baseline
@@ -33,23 +34,29 @@ from domain.scoring_models import Baseline
 _MOST = 20_000
 _MODELS = """
 SELECT c.model_version AS model, m.baseline FROM (
-    SELECT DISTINCT model_version FROM lead_scores WHERE tenant_id = %(tenant)s
+    SELECT DISTINCT model_version FROM lead_scores WHERE tenant_id = %(tenant)s AND shown
       AND calculated_at > now() - make_interval(secs => %(seconds)s)) AS c
 LEFT JOIN scoring_models m ON m.tenant_id = %(tenant)s
     AND m.name || '.' || m.version = c.model_version
 ORDER BY 1
 """
+# A sample that does not depend on how leads are called.
 _LATEST = """
-SELECT DISTINCT ON (lead_id) lead_id, score, features::text AS features FROM lead_scores
-WHERE tenant_id = %(tenant)s AND model_version = %(model)s
-  AND calculated_at > now() - make_interval(secs => %(seconds)s)
-ORDER BY lead_id, calculated_at DESC LIMIT %(most)s
+SELECT score, features FROM (
+    SELECT DISTINCT ON (lead_id) lead_id, score, features::text AS features FROM lead_scores
+    WHERE tenant_id = %(tenant)s AND model_version = %(model)s AND shown
+      AND calculated_at > now() - make_interval(secs => %(seconds)s)
+    ORDER BY lead_id, calculated_at DESC) AS latest
+ORDER BY hashtext(lead_id) LIMIT %(most)s
 """
 # Rules were not trained: what they said first is what later scores are compared with.
 _FIRST = """
-SELECT score, features::text AS features FROM lead_scores
-WHERE tenant_id = %(tenant)s AND model_version = %(model)s
-  AND calculated_at <= now() - make_interval(secs => %(seconds)s)
+SELECT score, features FROM (
+    SELECT DISTINCT ON (lead_id) lead_id, score, features::text AS features, calculated_at
+    FROM lead_scores
+    WHERE tenant_id = %(tenant)s AND model_version = %(model)s AND shown
+      AND calculated_at <= now() - make_interval(secs => %(seconds)s)
+    ORDER BY lead_id, calculated_at) AS first
 ORDER BY calculated_at LIMIT %(most)s
 """
 _GROUPS = """
@@ -81,14 +88,15 @@ class Checks:
         self._database = database
 
     async def check(self, ref: CheckRef, attempt: Attempt) -> CheckResult:
-        """Look at the scores of the last days, write down what was found, raise alerts, and end
-        the run, in one transaction."""
+        """Look at the scores of the last days; then write down what was found, raise alerts, and
+        end the run, in one transaction."""
         run, order = ref.run, ref.order
         async with self._database.transaction(run.tenant_id) as connection:
             await launches.accept(connection, launch_of(run, ref.user_id, order))
             if await launches.begin(connection, run, attempt.number, None, "") is None:
-                raise Superseded("This check has ended.")
-            drift = await _drift(connection, run.tenant_id, order)
+                return CheckResult(outcome=await launches.refusal(connection, run))
+        drift = [await self._drift_of(run.tenant_id, order, row) for row in await self._models(ref)]
+        async with self._database.transaction(run.tenant_id) as connection:
             fairness = await _fairness(connection, run.tenant_id, order)
             alerts = await _alert(connection, run, order, drift, fairness)
             found = {
@@ -101,6 +109,20 @@ class Checks:
             ending = RunClosing(run=run, outcome=Outcome.COMPLETED, result={"alerts": alerts})
             closed = await launches.close(connection, ending)
         return CheckResult(outcome=closed.outcome, alerts=alerts)
+
+    async def _models(self, ref: CheckRef) -> list[dict[str, Any]]:
+        values = {"tenant": ref.run.tenant_id, "seconds": ref.order.days * 86_400}
+        async with self._database.transaction(ref.run.tenant_id) as connection:
+            return await many(connection, _MODELS, values)
+
+    async def _drift_of(self, tenant_id: str, order: CheckOrder, row: dict[str, Any]) -> Drift:
+        """Read in a transaction of its own, and calculated in none: that takes seconds."""
+        values = {"tenant": tenant_id, "model": row["model"], "most": _MOST}
+        values |= {"seconds": order.days * 86_400}
+        async with self._database.transaction(tenant_id) as connection:
+            latest = await many(connection, _LATEST, values)
+            first = [] if row["baseline"] else await many(connection, _FIRST, values)
+        return await asyncio.to_thread(_drift, row["model"], row["baseline"], order, latest, first)
 
     async def find(self, caller: Principal, *, cursor: str | None, limit: int) -> Page[Check]:
         """Checks, the latest first."""
@@ -123,21 +145,19 @@ class Checks:
         return Check.model_validate(row)
 
 
-async def _drift(connection: Connection, tenant_id: str, order: CheckOrder) -> list[Drift]:
-    values: dict[str, Any] = {"tenant": tenant_id, "seconds": order.days * 86_400, "most": _MOST}
-    found = []
-    for row in await many(connection, _MODELS, values):
-        of_model = values | {"model": row["model"]}
-        features, scores = _columns(await many(connection, _LATEST, of_model))
-        source = "training"
-        baseline = Baseline.model_validate(row["baseline"]) if row["baseline"] else None
-        if baseline is None:
-            source = "first scores"
-            baseline = _first(await many(connection, _FIRST, of_model), order.least)
-        if len(scores) < order.least:
-            baseline = None
-        found.append(drift_of(row["model"], baseline, source, features, scores))
-    return found
+def _drift(
+    model: str,
+    kept: Any,
+    order: CheckOrder,
+    latest: list[dict[str, Any]],
+    first: list[dict[str, Any]],
+) -> Drift:
+    features, scores = _columns(latest)
+    source = "training" if kept else "first scores"
+    baseline = Baseline.model_validate(kept) if kept else _first(first, order.least)
+    if len(scores) < order.least:
+        baseline = None
+    return drift_of(model, baseline, source, features, scores)
 
 
 async def _fairness(connection: Connection, tenant_id: str, order: CheckOrder) -> Fairness | None:

@@ -3,7 +3,7 @@
 import psycopg
 from psycopg.types.json import Jsonb
 
-from db import ledger, scoring_plans
+from db import ledger, scoring_models, scoring_plans
 from db.session import Database, many, one
 from domain.auth import Principal
 from domain.errors import Conflict, NotFound
@@ -39,6 +39,7 @@ class Experiments:
             "filter": Jsonb(new.filter.model_dump(mode="json")) if new.filter else None,
         }
         async with self._database.transaction(caller.tenant_id) as connection:
+            await connection.execute(scoring_models.LOCK, values)
             await scoring_plans.check_arms(connection, caller.tenant_id, new.arms)
             try:
                 row = await one(connection, _BEGIN, values)

@@ -34,11 +34,11 @@ class Feeds:
         self._database = database
 
     async def last(self, feed: RunRef) -> tuple[int, int]:
-        """The seqs of a feed's last event, and of the one before the oldest that is surely kept;
-        the feed is made if nothing has happened yet."""
+        """The seqs of a feed's last event, and of the one before the oldest that will be kept for
+        a while; the feed is made if nothing has happened yet."""
         async with self._database.transaction(feed.tenant_id) as connection:
             seq = await _ensure(connection, feed)
-        return seq, max(0, seq - _KEPT)
+        return seq, max(0, seq - _KEPT + _EVERY)
 
 
 def scores_of(tenant_id: str) -> RunRef:
@@ -50,14 +50,14 @@ async def publish(
     connection: Connection, feed: RunRef, kind: EventType, data: dict[str, Any]
 ) -> None:
     """Tell a tenant's screens, in the transaction of what is told."""
-    seq = await _ensure(connection, feed)
+    seq = await _ensure(connection, feed, f"{_LAST} FOR NO KEY UPDATE")
     await ledger.append(connection, feed, 0, 0, [NewEvent(type=kind, data=data)], fenced=False)
     if seq % _EVERY == 0 and seq > _KEPT:
         await connection.execute(_TRIM, _values(feed) | {"seq": seq - _KEPT})
 
 
-async def _ensure(connection: Connection, feed: RunRef) -> int:
-    row = await one(connection, _LAST, _values(feed))
+async def _ensure(connection: Connection, feed: RunRef, query: str = _LAST) -> int:
+    row = await one(connection, query, _values(feed))
     if row is None:
         await connection.execute(_MAKE, _values(feed))
     return int(row["last_seq"]) if row else 0

@@ -6,6 +6,7 @@ from psycopg.types.json import Jsonb
 
 from db import ledger
 from db.session import Connection, Database, one
+from domain.errors import Conflict, NotFound, Superseded
 from domain.events import EventType, NewEvent
 from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
 
@@ -38,6 +39,12 @@ UPDATE runs SET status = 'finished', outcome = %(outcome)s, error_code = %(error
     error_detail = %(error_detail)s, finished_at = now(), worker = NULL
 WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
+_STATE = "SELECT outcome, cancelling FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
+# A batch that ends by somebody else's hand counts no page any more, and says how far it came.
+_CLOSE_BATCH = """
+UPDATE lead_batches SET closed = true WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+RETURNING coalesce(total, 0) AS total, scored, failed
+"""
 # Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
 _BEGIN = """
 UPDATE runs SET step = 1, attempt = %(attempt)s, status = 'running', active_at = now(),
@@ -68,6 +75,8 @@ class Launches:
     async def close(self, closing: RunClosing) -> Closed:
         """End a run. The first ending wins; a later call gives that one back."""
         async with self._database.transaction(closing.run.tenant_id) as connection:
+            counts = await one(connection, _CLOSE_BATCH, _values(closing.run))
+            closing = closing.model_copy(update={"result": counts}) if counts else closing
             return await close(connection, closing)
 
 
@@ -92,6 +101,25 @@ async def begin(
     mine = {"attempt": attempt, "worker": worker, "activity": activity_id}
     row = await one(connection, _BEGIN, _values(run) | mine)
     return str(row["user_id"]) if row else None
+
+
+async def refusal(connection: Connection, run: RunRef) -> Outcome:
+    """Why `begin` gave nothing: the outcome of a run that has ended. Raises NotFound
+    (`run_unknown`), Conflict (`run_cancelled`), Superseded."""
+    row = await one(connection, _STATE, _values(run))
+    if row is None:
+        raise NotFound("This run was deleted.", code="run_unknown")
+    if row["outcome"] is not None:
+        return Outcome(row["outcome"])
+    if row["cancelling"]:
+        raise Conflict("The run is being cancelled.", code="run_cancelled")
+    raise Superseded("A newer attempt has taken over this run.")
+
+
+async def ended(connection: Connection, run: RunRef) -> Outcome | None:
+    """How a run has ended, if it has; until the transaction does, it cannot end meanwhile."""
+    row = await one(connection, _LOCK, _values(run))
+    return Outcome(row["outcome"]) if row and row["outcome"] else None
 
 
 async def close(connection: Connection, closing: RunClosing) -> Closed:

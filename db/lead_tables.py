@@ -55,7 +55,7 @@ class LeadScoreRow(columns.Row, table=True):
             "lead_id",
             postgresql_where=sql("experiment_id IS NOT NULL"),
         ),
-        Index("lead_scores_by_time", "calculated_at", postgresql_using="brin"),
+        Index("lead_scores_by_time", "tenant_id", "calculated_at", "lead_id"),
     )
     run_id: str = Field(primary_key=True, sa_type=Text)
     lead_id: str = Field(primary_key=True, sa_type=Text)

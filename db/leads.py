@@ -1,7 +1,6 @@
 """Leads: profiles, behaviour and outcomes, each change with the score that it asks for."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from db import cursors, ledger, rescores
@@ -26,18 +25,20 @@ RETURNING xmax = 0 AS created
 """
 _EVENTS = """
 INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
-SELECT %(tenant)s, %(lead)s, e.id, e.type, e.time, e.properties::jsonb
+SELECT %(tenant)s, %(lead)s, e.id, e.type, coalesce(e.time, now()), e.properties::jsonb
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(times)s::timestamptz[], %(properties)s::text[])
     AS e (id, type, time, properties)
 ON CONFLICT DO NOTHING RETURNING id
 """
+_HOLD = "SELECT 1 FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s FOR KEY SHARE"
 _LATEST = """
 SELECT id, type, time, properties FROM lead_events
 WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s ORDER BY time DESC, id LIMIT %(limit)s
 """
 _OUTCOME = """
-UPDATE leads SET outcome = %(outcome)s, outcome_at = coalesce(%(when)s, now()),
-    outcome_value = %(value)s
+UPDATE leads SET outcome = %(outcome)s, outcome_value = coalesce(%(value)s, outcome_value),
+    outcome_at = coalesce(%(when)s,
+        CASE WHEN outcome = %(outcome)s THEN outcome_at END, now())
 WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1
 """
 # A file adds to what is known, and the same file twice changes nothing.
@@ -59,11 +60,11 @@ RETURNING id
 """
 _FORGET = (
     "DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1",
+    "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = 'score' AND subject_id = %(lead)s",
     "DELETE FROM lead_scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_failures WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_rescores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
-    "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = 'score' AND subject_id = %(lead)s",
     """UPDATE run_events SET type = 'lead.forgotten', data = '{}' WHERE tenant_id = %(tenant)s
         AND run_id = 'feed.scores' AND data->>'lead_id' = %(lead)s""",
 )
@@ -108,15 +109,15 @@ class Leads:
 
         Raises NotFound (`lead_unknown`).
         """
-        now = datetime.now(UTC)
         values = _values(caller, lead_id) | {
-            "ids": [event.key(now) for event in events],
+            "ids": [event.key for event in events],
             "types": [event.type for event in events],
-            "times": [event.time or now for event in events],
+            "times": [event.time for event in events],
             "properties": [ledger.encode(event.properties) for event in events],
         }
         async with self._database.transaction(caller.tenant_id) as connection:
-            await _read(connection, caller, lead_id)
+            if await one(connection, _HOLD, values) is None:
+                raise _unknown()
             added = [row["id"] for row in await many(connection, _EVENTS, values)]
             launch = await _rescore(connection, caller, lead_id) if added else None
         return added, launch

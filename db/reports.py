@@ -9,23 +9,28 @@ from domain.errors import NotFound
 from domain.reports import Agreement, ArmReport, Comparison, Decile, conversion
 from domain.scores import Bin
 
-# The latest score of each lead by each arm. Outcomes that came before an experiment began are not
-# of its making; a test looks back at all of them.
+# The latest score of each lead by each arm that was made before its outcome came (a test reads
+# leads as they were then). Outcomes that came before an experiment began are not of its making.
 _SCORED = """
 WITH scored AS MATERIALIZED (
-    SELECT DISTINCT ON (lead_id, arm) lead_id, arm, score, model_version, cost_micros
-    FROM lead_scores WHERE tenant_id = %(tenant)s AND arm <> ''
-      AND {source} = %(id)s
-    ORDER BY lead_id, arm, calculated_at DESC
+    SELECT DISTINCT ON (c.lead_id, c.arm) c.lead_id, c.arm, c.score, c.model_version, c.cost_micros
+    FROM lead_scores c JOIN leads l ON l.tenant_id = c.tenant_id AND l.id = c.lead_id
+    WHERE c.tenant_id = %(tenant)s AND c.arm <> '' AND c.{source} = %(id)s
+      AND (NOT c.shown AND c.experiment_id IS NULL OR l.outcome_at IS NULL
+        OR c.calculated_at <= l.outcome_at OR l.outcome_at < %(since)s)
+    ORDER BY c.lead_id, c.arm, c.calculated_at DESC
 ), ranked AS MATERIALIZED (
     SELECT c.*, ntile(10) OVER (PARTITION BY c.arm ORDER BY c.score DESC, c.lead_id) AS decile,
-        l.outcome, l.outcome_at
+        l.outcome, l.outcome_at, coalesce(
+            l.outcome_at BETWEEN m.window_from AND m.window_to, false) AS trained
     FROM scored c JOIN leads l ON l.tenant_id = %(tenant)s AND l.id = c.lead_id
+    LEFT JOIN scoring_models m ON m.tenant_id = %(tenant)s AND m.kind = 'learned'
+        AND m.name || '.' || m.version = c.model_version
 )
 """
 _DECILES = """
 SELECT arm, decile, max(model_version) AS model, count(*) AS leads, sum(score) AS points,
-    sum(cost_micros) AS cost,
+    sum(cost_micros) AS cost, count(*) FILTER (WHERE trained) AS trained,
     count(*) FILTER (WHERE outcome IS NOT NULL AND outcome_at >= %(since)s) AS ended,
     count(*) FILTER (WHERE outcome = 'won' AND outcome_at >= %(since)s) AS won
 FROM ranked GROUP BY arm, decile ORDER BY arm, decile
@@ -98,6 +103,7 @@ def _arm(arm: str, rows: list[dict[str, Any]], bins: dict[int, int]) -> ArmRepor
             for place in range(10)
         ],
         cost_micros=int(sum(row["cost"] for row in rows)),
+        trained_on=sum(row["trained"] for row in rows),
         conversion=conversion(sum(row["ended"] for row in rows), sum(row["won"] for row in rows)),
         deciles=[
             Decile(

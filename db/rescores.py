@@ -15,7 +15,7 @@ _BUSY_DELAY_SECONDS = 5.0
 _ASKED = """
 SELECT streak >= 5 AND requested_at > now() - interval '10 seconds' AS busy,
     EXISTS (SELECT FROM runs r WHERE r.tenant_id = q.tenant_id AND r.id = q.run_id
-        AND r.finished_at IS NULL) AS pending
+        AND r.finished_at IS NULL AND NOT r.cancelling) AS pending
 FROM lead_rescores q WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s FOR UPDATE
 """
 _ASK = """

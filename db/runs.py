@@ -16,7 +16,8 @@ _STATUS = "CASE WHEN cancelling AND finished_at IS NULL THEN 'cancelling' ELSE s
 _COLUMNS = f"""id, kind, subject_id, user_id, {_STATUS} AS status, outcome, error_code,
     error_detail, model, step AS steps, last_seq, input_tokens, output_tokens, cost_micros,
     created_at, finished_at"""
-_VISIBLE = "tenant_id = %(tenant)s AND (%(all)s OR user_id = %(user)s) AND kind <> 'feed'"
+_VISIBLE = """tenant_id = %(tenant)s AND kind <> 'feed' AND (%(all)s OR user_id = %(user)s
+    OR (%(scoring)s AND kind IN ('score', 'batch', 'training', 'check')))"""
 _READ = f"SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE} AND id = %(run)s"
 _LIST = f"""
 SELECT {_COLUMNS} FROM runs WHERE {_VISIBLE}
@@ -34,7 +35,8 @@ _CLAIM = "SELECT * FROM claim_stalled_runs(%(silent)s, %(again)s, %(limit)s)"
 
 
 class Runs:
-    """The runs of a caller: their own, or the whole tenant's with `threads:admin`."""
+    """The runs of a caller: their own, those of leads, which are the team's (`scoring:read`), or
+    the whole tenant's (`threads:admin`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -90,8 +92,9 @@ class Runs:
 
 
 def _values(caller: Principal) -> dict[str, Any]:
-    everyone = caller.may(Scope.THREADS_ADMIN)
-    return {"tenant": caller.tenant_id, "user": caller.user_id, "all": everyone}
+    everyone, scoring = caller.may(Scope.THREADS_ADMIN), caller.may(Scope.SCORING_READ)
+    values = {"tenant": caller.tenant_id, "user": caller.user_id}
+    return values | {"all": everyone, "scoring": scoring}
 
 
 def _run(row: dict[str, Any]) -> Run:

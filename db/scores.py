@@ -11,7 +11,7 @@ from db.scoring_models import settings_of
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.chat import Attempt
-from domain.errors import NotFound, Superseded
+from domain.errors import NotFound
 from domain.events import EventType, NewEvent
 from domain.experiments import assignments
 from domain.runs import Outcome, RunClosing, RunRef
@@ -21,8 +21,11 @@ from domain.scoring.work import LeadTask, Scored, ScoringTask
 _COLUMNS = """lead_id, score, confidence, reasoning, components, features, model_version, arm,
     experiment_id, shown, run_id, requested_by, inputs_digest, cost_micros, calculated_at,
     expires_at"""
+# What was forgotten meanwhile stays so: the leads are held until the scores are there.
 _STORE = """
-WITH stored AS (
+WITH held AS MATERIALIZED (
+    SELECT id FROM leads WHERE tenant_id = %(tenant)s AND id = ANY (%(leads)s) FOR KEY SHARE
+), stored AS (
     INSERT INTO lead_scores (tenant_id, run_id, lead_id, arm, score, confidence, reasoning,
         components, features, model_version, experiment_id, shown, requested_by, inputs_digest,
         cost_micros, calculated_at, expires_at)
@@ -36,6 +39,9 @@ WITH stored AS (
         %(costs)s::bigint[])
         AS g (lead, arm, score, confidence, reasoning, components, features, model, shown, digest,
             cost)
+    WHERE NOT EXISTS (SELECT FROM lead_failures f
+            WHERE f.tenant_id = %(tenant)s AND f.run_id = %(run)s AND f.lead_id = g.lead)
+        AND g.lead = ANY (ARRAY(SELECT id FROM held))
     ON CONFLICT DO NOTHING
     RETURNING lead_id, arm, score, shown, cost_micros
 ), standing AS (
@@ -46,7 +52,9 @@ WITH stored AS (
         score = excluded.score, calculated_at = excluded.calculated_at
     WHERE s.calculated_at <= excluded.calculated_at
 )
-SELECT count(DISTINCT lead_id) AS leads, coalesce(sum(cost_micros), 0) AS cost FROM stored
+SELECT count(*) FILTER (WHERE shown OR arm = %(first)s) AS leads,
+    coalesce(sum(cost_micros), 0) AS cost
+FROM stored
 """
 _BEFORE = "SELECT score FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s"
 _CURRENT = f"""
@@ -62,7 +70,10 @@ WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s AND (shown OR %(hidden)s)
     OR (calculated_at, run_id || '/' || arm) < (%(time)s::timestamptz, %(after)s))
 ORDER BY calculated_at DESC, run_id || '/' || arm DESC LIMIT %(limit)s
 """
-_ENDED = "SELECT outcome FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
+_OF_RUN = f"""
+SELECT {_COLUMNS} FROM lead_scores
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND shown LIMIT 1
+"""
 _RESULT = """
 SELECT score, model_version FROM lead_scores
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND shown
@@ -111,6 +122,15 @@ class Scores:
             await feeds.publish(connection, feeds.scores_of(run.tenant_id), event.type, told)
         return ScoreResult(outcome=Outcome.COMPLETED, **result)
 
+    async def of_run(self, caller: Principal, run_id: str) -> LeadScored:
+        """The score that a run has shown; raises NotFound (`lead_unscored`)."""
+        values = {"tenant": caller.tenant_id, "run": run_id}
+        async with self._database.transaction(caller.tenant_id) as connection:
+            row = await one(connection, _OF_RUN, values)
+        if row is None:
+            raise NotFound("This run has made no score.", code="lead_unscored")
+        return LeadScored.model_validate(row)
+
     async def check(self, caller: Principal, model: str | None) -> None:
         """Raises NotFound (`model_unknown`), Conflict (`model_retired`, `model_not_approved`) for
         a model whose scores must not be shown."""
@@ -147,13 +167,15 @@ async def store(
         "tenant": run.tenant_id,
         "run": run.run_id,
         "experiment": task.experiment_id,
+        # Each lead has one row that counts it: the one that is shown, or the first of a test's.
+        "first": None if scored[0].assignment.shown else scored[0].assignment.arm,
         "user": task.user_id,
         "as_of": task.as_of,
         "expires": task.as_of + timedelta(hours=task.valid_hours),
         "leads": [item.lead.subject.lead_id for item in scored],
         "arms": [item.assignment.arm for item in scored],
-        "scores": [item.score.score for item in scored],
-        "confidences": [item.score.confidence for item in scored],
+        "scores": [float(item.score.score) for item in scored],
+        "confidences": [float(item.score.confidence) for item in scored],
         "reasonings": [reasoning(item.score.score, item.score.components) for item in scored],
         "components": [_components(item) for item in scored],
         "features": [ledger.encode(item.score.features) for item in scored],
@@ -189,7 +211,8 @@ async def _task(connection: Connection, wanted: ScoreInput, user_id: str) -> Sco
     settings = await settings_of(connection, tenant_id)
     condition, values = conditions(plan.filter)
     query = f"""
-        SELECT {subjects.columns()}, coalesce({condition}, false) AS in_filter, now() AS as_of
+        SELECT {subjects.columns()}, coalesce({condition}, false) AS in_filter,
+            statement_timestamp() AS as_of
         FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s
     """
     row = await one(connection, query, values | {"tenant": tenant_id, "lead": wanted.lead_id})
@@ -207,13 +230,9 @@ async def _task(connection: Connection, wanted: ScoreInput, user_id: str) -> Sco
 
 
 async def _ended(connection: Connection, run: RunRef) -> ScoreResult:
-    row = await one(connection, _ENDED, _values(run))
-    if row is None:
-        raise NotFound("This run was deleted.", code="run_unknown")
-    if row["outcome"] is None:
-        raise Superseded("A newer attempt has taken over, or the run is being cancelled.")
+    outcome = await launches.refusal(connection, run)
     result = await one(connection, _RESULT, _values(run)) or {}
-    return ScoreResult(outcome=Outcome(row["outcome"]), **result)
+    return ScoreResult(outcome=outcome, **result)
 
 
 def _components(item: Scored) -> str:

@@ -30,7 +30,7 @@ _CHAMPION = f"""
 SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s AND status = 'champion'
 """
 # One change of a tenant's models at a time: versions have no gaps, and one at most is champion.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/scoring', 0))"
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/scoring', 0))"
 _BY_RUN = f"SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s AND run_id = %(run)s"
 _ADD = f"""
 INSERT INTO scoring_models (tenant_id, name, version, kind, status, description, definition,
@@ -99,7 +99,7 @@ class ScoringModels:
             given = values[name]
             values[name] = Jsonb(new.model_dump(mode="json")[name]) if given is not None else None
         async with self._database.transaction(tenant_id) as connection:
-            await connection.execute(_LOCK, values)
+            await connection.execute(LOCK, values)
             if new.run_id is not None and (known := await one(connection, _BY_RUN, values)):
                 return ScoringModel.model_validate(known)
             return await _changed(connection, user_id, "model.added", _ADD, values)
@@ -197,7 +197,7 @@ class ScoringModels:
     async def _locked(self, connection: Connection, values: dict[str, Any]) -> ScoringModel:
         if values["model"] == BUILT_IN:
             raise Conflict("What is built in stays as it is.", code="model_built_in")
-        await connection.execute(_LOCK, values)
+        await connection.execute(LOCK, values)
         return await self._read(connection, values)
 
 

@@ -56,6 +56,8 @@ async def of_order(connection: Connection, tenant_id: str, order: BatchOrder) ->
     row = await one(connection, _EXPERIMENT, {"tenant": tenant_id, "experiment": order.experiment})
     if row is None:
         raise NotFound("There is no such experiment.", code="experiment_unknown")
+    if row["status"] != "running":
+        raise Conflict("This experiment is stopped.", code="experiment_stopped")
     plan = await _champion_alone(connection, tenant_id, order.model)
     planned = with_arms(plan, row)
     await check_arms(connection, tenant_id, planned.arms)

@@ -9,8 +9,9 @@ import orjson
 from domain.scoring.subjects import SECONDS_PER_DAY, Behaviour, Subject
 
 
-def columns(moment: str = "now()") -> str:
-    """What is selected of a lead `l`, as it was at a moment (an SQL expression of our own).
+def columns(moment: str = "statement_timestamp()", compare: str = "<=") -> str:
+    """What is selected of a lead `l`, as it was at a moment (an SQL expression of our own), with
+    what it did until then (`compare`).
 
     Texts: what Postgres writes is always the same for the same values, and the digest's source.
     """
@@ -19,7 +20,7 @@ def columns(moment: str = "now()") -> str:
                 e.type, extract(epoch FROM e.time), e.properties))
             FROM (SELECT type, time, properties FROM lead_events
                 WHERE tenant_id = l.tenant_id AND lead_id = l.id
-                  AND time <= {moment} AND time > {moment} - interval '365 days'
+                  AND time {compare} {moment} AND time > {moment} - interval '365 days'
                 ORDER BY time DESC, id LIMIT 500) AS e), '[]')::text AS behaviours"""
 
 

@@ -11,7 +11,7 @@ from domain.events import EventType, NewEvent
 from domain.runs import Outcome, RunClosing, RunRef
 from domain.scoring.subjects import Subject
 from domain.scoring_models import ScoringModel
-from domain.trainings import TrainingInput, TrainingResult
+from domain.trainings import Examples, TrainingInput, TrainingResult
 
 _MOST = 100_000
 _PAGE = 5_000
@@ -24,9 +24,7 @@ class Trainings:
         self._database = database
         self._lease = lease
 
-    async def examples(
-        self, training: TrainingInput, attempt: Attempt
-    ) -> list[tuple[Subject, bool]] | None:
+    async def examples(self, training: TrainingInput, attempt: Attempt) -> Examples | None:
         """The latest 100,000 leads of the window as they were when their outcome came, and whether
         they were won; None if the run has ended. Behaviour behind an outcome is not seen: it would
         tell the model the answer."""
@@ -36,18 +34,21 @@ class Trainings:
             user = await launches.begin(
                 connection, run, attempt.number, worker, attempt.activity_id
             )
-        if user is None:
-            return None
+            if user is None:
+                await launches.refusal(connection, run)
+                return None
         found: list[tuple[Subject, bool]] = []
+        times: list[Any] = []
         before: tuple[Any, str] | None = None
         while len(found) < _MOST:
             async with self._database.transaction(run.tenant_id) as connection:
                 rows = await _page(connection, training, before)
             found += [(subjects.read(row).subject, row["outcome"] == "won") for row in rows]
+            times += [row["outcome_at"] for row in rows]
             if len(rows) < _PAGE:
                 break
             before = (rows[-1]["outcome_at"], rows[-1]["id"])
-        return found
+        return Examples(found, min(times, default=None), max(times, default=None))
 
     async def tell(self, run: RunRef, stage: str, leads: int) -> None:
         """Say how far a training is."""
@@ -83,7 +84,7 @@ async def _page(
         "page": _PAGE,
     }
     query = f"""
-        SELECT {subjects.columns("l.outcome_at")}, true AS in_filter, l.outcome, l.outcome_at
+        SELECT {subjects.columns("l.outcome_at", "<")}, true AS in_filter, l.outcome, l.outcome_at
         FROM leads l {STANDING}
         WHERE l.tenant_id = %(tenant)s AND l.outcome IS NOT NULL AND {condition}
           AND (%(first)s::timestamptz IS NULL OR l.outcome_at >= %(first)s)

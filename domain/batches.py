@@ -2,14 +2,15 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from domain.base import Contract
-from domain.experiments import ScoringPlan
+from domain.experiments import ArmName, ModelId, ScoringPlan
 from domain.leads import LeadFilter, LeadId
 from domain.runs import Outcome, RunClosing, RunRef
+from domain.stored import storable
 
 MOST_IDS = 10_000
 
@@ -17,9 +18,11 @@ MOST_IDS = 10_000
 class Selection(Contract):
     """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
 
+    model_config = ConfigDict(extra="forbid")
+
     ids: tuple[LeadId, ...] | None = Field(default=None, max_length=MOST_IDS)
     filter: LeadFilter | None = None
-    failed_of: str | None = None
+    failed_of: Annotated[str, Field(max_length=200), AfterValidator(storable)] | None = None
 
     @property
     def is_one(self) -> bool:
@@ -40,9 +43,9 @@ class BatchOrder(Contract):
 
     mode: BatchMode = BatchMode.SCORE
     selection: Selection = Selection()
-    model: str | None = None
-    experiment: str | None = None
-    models: tuple[str, ...] = ()
+    model: ModelId | None = None
+    experiment: ArmName | None = None
+    models: tuple[ModelId, ...] = Field(default=(), max_length=8)
     parallel: int | None = Field(default=None, ge=1, le=32)
     note: str = Field(default="", max_length=200)
 
@@ -180,12 +183,17 @@ class Failure(Contract):
     detail: str
 
 
+# A prompt of the longest profile with fifty events, its answer, and both again for a repair.
+LONGEST_PROMPT_TOKENS, LONGEST_ANSWER_TOKENS = 2 * 12_000, 2 * 1_500
+
+
 class Estimate(Contract):
-    """What a batch would be, without doing it. `cost_micros` is what model calls would cost at
-    most, from the last calls of that kind or from the length of a prompt; rules cost nothing."""
+    """What a batch would be, without doing it. `cost_micros` is what model calls would cost, from
+    the last scores of these models, or at most from the price of the longest prompt and answer;
+    None if neither is known. Rules cost nothing."""
 
     leads: int
     models: list[str]
-    cost_micros: int
+    cost_micros: int | None
     seconds: float
     basis: str

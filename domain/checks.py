@@ -4,8 +4,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from domain.base import Contract
 from domain.names import Kind
@@ -13,10 +14,14 @@ from domain.runs import Launch, Outcome, RunRef
 from domain.scoring.inputs import level_text
 from domain.scoring.subjects import Value
 from domain.scoring_models import Baseline, Histogram
+from domain.stored import storable
 
 _LEAST_SHARE = 1e-4
 _SCORE_EDGES = tuple(float(edge) for edge in range(10, 100, 10))
 _MOST_LEVELS = 30
+
+
+Attribute = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 
 
 class CheckOrder(Contract):
@@ -30,7 +35,7 @@ class CheckOrder(Contract):
     """
 
     days: float = Field(default=7, gt=0, le=366)
-    attribute: str | None = Field(default=None, min_length=1, max_length=200)
+    attribute: Attribute | None = None
     selected_from: float = Field(default=50, ge=0, le=100)
     psi_limit: float = Field(default=0.2, gt=0)
     ratio_limit: float = Field(default=0.8, gt=0, le=1)

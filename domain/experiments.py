@@ -7,13 +7,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from domain.base import Contract
 from domain.leads import LeadFilter
 from domain.names import ID_PATTERN
 
 ArmName = Annotated[str, Field(pattern=ID_PATTERN)]
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[0-9]{1,9}$")]
 
 
 class Arm(Contract):
@@ -21,7 +22,7 @@ class Arm(Contract):
     lead beside the others, and nobody sees it; its weight counts for nothing."""
 
     name: ArmName
-    model: str
+    model: ModelId
     weight: float = Field(default=1, ge=0, le=1_000)
     shadow: bool = False
 
@@ -35,6 +36,8 @@ class ExperimentStatus(StrEnum):
 
 class NewExperiment(Contract):
     """An experiment to begin. Arms and split stay as they are: else nothing could be compared."""
+
+    model_config = ConfigDict(extra="forbid")
 
     id: ArmName
     arms: tuple[Arm, ...] = Field(min_length=1, max_length=10)

@@ -17,7 +17,6 @@ from domain.leads import LeadId, LeadOutcome, LeadRow, Profile, Rejected
 
 FileKind = Literal["csv", "jsonl"]
 _MOST_RECORD_BYTES = 256 * 1024
-_SHOWN = 2_000
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?")
 _OUTCOME = {"outcome": "outcome", "outcome_at": "when", "outcome_value": "value"}
 _IDS = TypeAdapter(LeadId)
@@ -129,7 +128,7 @@ def _value(cell: str) -> Any:
 def _from_json(line: int, raw: bytes) -> LeadRow | Rejected:
     try:
         values = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _rejected(line, "this is not JSON", raw)
     if not isinstance(values, dict):
         return _rejected(line, "this is not an object", raw)
@@ -147,29 +146,15 @@ def _row(line: int, raw: bytes, values: dict[str, Any]) -> LeadRow | Rejected:
         return LeadRow.model_construct(
             line=line,
             id=_IDS.validate_python(str(lead_id)),
-            profile=_profile(given),
+            profile=Profile.model_validate(given).stored,
             outcome=LeadOutcome.model_validate(ended) if "outcome" in ended else None,
         )
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, found["loc"])) or ("id" if "pattern" in found["type"] else "row")
         return _rejected(line, f"{where}: {found['msg']}", raw)
-    except (UnicodeEncodeError, ValueError) as error:
-        return _rejected(line, str(error).partition(":")[0], raw)
-
-
-def _profile(given: dict[str, Any]) -> dict[str, Any]:
-    stored = Profile.model_validate(given).stored
-    text = json.dumps(stored, ensure_ascii=False)
-    if "\\u0000" in text:
-        raise ValueError("a text cannot hold the NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("this is not UTF-8") from None
-    return stored
 
 
 def _rejected(line: int, reason: str, raw: bytes) -> Rejected:
-    text = raw[:_SHOWN].decode("utf-8", errors="replace").rstrip("\r\n").replace("\0", "�")
+    text = raw.decode("utf-8", errors="replace").rstrip("\r\n").replace("\0", "�")
     return Rejected(line=line, reason=reason, text=text)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,18 +11,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from domain.base import Contract
 from domain.names import ID_PATTERN
+from domain.stored import Time, storable
 
 MAX_PROFILE_BYTES = 32 * 1024
+MAX_PROPERTIES_BYTES = 4 * 1024
 LeadId = Annotated[str, Field(pattern=ID_PATTERN)]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 Words = Annotated[str, Field(max_length=500)]
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-Time = Annotated[datetime, AfterValidator(_aware)]
 
 
 class Profile(BaseModel):
@@ -40,6 +36,8 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _storable(self) -> "Profile":
+        storable(self.model_extra)
+        storable({name: getattr(self, name) for name in type(self).model_fields})
         text = json.dumps(self.model_extra, ensure_ascii=False)
         if len(text.encode(errors="replace")) > MAX_PROFILE_BYTES:
             raise ValueError(f"a profile may have {MAX_PROFILE_BYTES // 1024} KiB")
@@ -51,8 +49,20 @@ class Profile(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-# What no model may see or learn from: it says who somebody is, not what they want.
-IDENTIFYING = frozenset({"name", "email", "phone", "first_name", "last_name", "address"})
+# What no model may see or learn from: it says who somebody is, not what they want. Written as
+# `identifying` reads them, without anything but letters.
+_IDENTIFYING = frozenset(
+    {
+        *("name", "firstname", "lastname", "fullname", "surname", "contactname", "username"),
+        *("email", "emailaddress", "mail", "phone", "phonenumber", "mobile", "telephone", "fax"),
+        *("address", "street", "linkedin", "twitter", "ip", "ipaddress", "birthday", "dateofbirth"),
+    }
+)
+
+
+def identifying(name: str) -> bool:
+    """Whether a field's name says that it tells who somebody is, however it is spelled."""
+    return "".join(filter(str.isalpha, name.casefold())) in _IDENTIFYING
 
 
 class Ending(StrEnum):
@@ -70,20 +80,30 @@ class LeadOutcome(Contract):
     value: float | None = Field(default=None, ge=0, le=1e12)
 
 
+def _small(properties: dict[str, Any]) -> dict[str, Any]:
+    storable(properties)
+    if len(json.dumps(properties)) > MAX_PROPERTIES_BYTES:
+        raise ValueError(f"the properties of an event may have {MAX_PROPERTIES_BYTES // 1024} KiB")
+    return properties
+
+
 class NewLeadEvent(Contract):
     """Something that a lead did. The same id is the same event; without one, the same type, time
-    and properties are."""
+    and properties are; without a time it happened now."""
 
     id: LeadId | None = None
     type: EventName
     time: Time | None = None
-    properties: dict[str, Any] = {}
+    properties: Annotated[dict[str, Any], AfterValidator(_small)] = {}
 
-    def key(self, now: datetime) -> str:
-        """What tells this event from others."""
+    @property
+    def key(self) -> str:
+        """What tells this event from others. Without id and time, each one is another."""
         if self.id is not None:
             return self.id
-        time = (self.time or now).astimezone(UTC).isoformat()
+        if self.time is None:
+            return uuid.uuid4().hex
+        time = self.time.astimezone(UTC).isoformat()
         said = json.dumps([self.type, time, self.properties], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
@@ -113,9 +133,16 @@ class Lead(Contract):
 
 class LeadFilter(Contract):
     """Which leads: all that meet every condition that is given. `profile` compares fields of the
-    profile, each with one value or any of a list."""
+    profile, each with one value or any of a list. A condition that nobody knows is an error: to
+    pass over it would choose more leads than were meant."""
 
-    profile: dict[str, str | bool | float | list[str | bool | float]] = {}
+    model_config = ConfigDict(extra="forbid")
+
+    profile: Annotated[
+        dict[str, str | bool | float | list[str | bool | float]],
+        Field(max_length=20),
+        AfterValidator(storable),
+    ] = {}
     outcome: Ending | None = None
     open: bool | None = None
     min_score: float | None = None

@@ -29,7 +29,8 @@ class Decile(Contract):
 
 
 class ArmReport(Contract):
-    """What one arm came to. Its deciles are those of its own scores."""
+    """What one arm came to. Its deciles are those of its own scores. `trained_on`: how many of
+    these leads its model has learned from, which flatters it."""
 
     arm: str
     model_version: str
@@ -37,6 +38,7 @@ class ArmReport(Contract):
     mean_score: float
     distribution: list[Bin]
     cost_micros: int
+    trained_on: int
     conversion: Conversion
     deciles: list[Decile]
 

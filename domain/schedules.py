@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from domain.base import Contract
 from domain.batches import BatchOrder
@@ -28,7 +28,7 @@ class ScheduleSpec(Contract):
     spreads the starts, so that not all tenants begin at once."""
 
     cron: str | None = Field(default=None, min_length=9, max_length=200)
-    every_seconds: float | None = Field(default=None, ge=60)
+    every_seconds: float | None = Field(default=None, ge=60, le=366 * 86_400)
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     jitter_seconds: float = Field(default=0, ge=0, le=86_400)
 
@@ -44,6 +44,8 @@ class ScheduleSpec(Contract):
 class ScheduledWork(Contract):
     """What a schedule starts: a batch of scores, or a check of them."""
 
+    model_config = ConfigDict(extra="forbid")
+
     kind: Literal["rescore", "check"] = "rescore"
     batch: BatchOrder = BatchOrder()
     check: CheckOrder = CheckOrder()
@@ -51,6 +53,8 @@ class ScheduledWork(Contract):
 
 class NewSchedule(Contract):
     """A schedule to create."""
+
+    model_config = ConfigDict(extra="forbid")
 
     id: ScheduleId
     spec: ScheduleSpec

@@ -4,13 +4,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from domain.base import Contract
 from domain.errors import Invalid
 from domain.names import ID_PATTERN
 from domain.scoring.learned import Learned, LearnedScorer
 from domain.scoring.rules import RuleScorer, RuleSet, parse
+from domain.stored import storable
 
 ModelName = Annotated[str, Field(pattern=ID_PATTERN)]
 BUILT_IN = "starter.0"
@@ -36,8 +37,10 @@ class ModelStatus(StrEnum):
 class Judge(Contract):
     """What an `llm` model is: the route that is asked, and what the tenant tells it to look for."""
 
-    route: str = "extract"
-    instructions: str = Field(default="", max_length=8_000)
+    model_config = ConfigDict(extra="forbid")
+
+    route: str = Field(default="extract", pattern=ID_PATTERN)
+    instructions: Annotated[str, Field(max_length=8_000), AfterValidator(storable)] = ""
 
 
 class Metrics(Contract):

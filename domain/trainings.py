@@ -1,14 +1,19 @@
 """Trainings: models learned from the outcomes of leads."""
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from domain.base import Contract
-from domain.leads import LeadFilter, Time
+from domain.leads import LeadFilter
 from domain.names import Kind, run_id
 from domain.runs import Launch, Outcome, RunRef
+from domain.scoring.subjects import Subject
 from domain.scoring_models import ModelName
+from domain.stored import Time, storable
 
 
 class TrainingOrder(Contract):
@@ -23,8 +28,8 @@ class TrainingOrder(Contract):
     window_from: Time | None = None
     window_to: Time | None = None
     filter: LeadFilter | None = None
-    only: tuple[str, ...] = Field(default=(), max_length=200)
-    exclude: tuple[str, ...] = Field(default=(), max_length=200)
+    only: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
+    exclude: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
 
 
 class TrainingInput(Contract):
@@ -41,6 +46,16 @@ class TrainingResult(Contract):
     outcome: Outcome
     model_id: str | None = None
     auc: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Leads as they were when their outcome came, whether they were won, and the times of the
+    first and the last of these outcomes."""
+
+    leads: Sequence[tuple[Subject, bool]]
+    first: datetime | None
+    last: datetime | None
 
 
 def launch_of(tenant_id: str, user_id: str, order: TrainingOrder, mark: str) -> Launch:

@@ -1,6 +1,7 @@
 """Temporal as the Web UI sees it: whether a run's workflow is open, and what it shows."""
 
 import asyncio
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -37,6 +38,15 @@ def terminate(stack: Stack, run: str, tenant: str = "default") -> None:
         await eventually(ended)
 
     asyncio.run(end())
+
+
+def result_of(stack: Stack, run: str, tenant: str = "default") -> Any:
+    """What a run's workflow returned, as JSON; raises if it failed."""
+
+    async def result() -> object:
+        return await asyncio.wait_for((await _handle(stack, run, tenant)).result(), 60)
+
+    return asyncio.run(result())
 
 
 async def _handle(stack: Stack, run: str, tenant: str) -> WorkflowHandle[object, object]:

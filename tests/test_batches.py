@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from domain.scoring import generated
 from tests.problems import problem
 from tests.sales import AI, SCORING, Team
 from tests.stack import Stack
@@ -99,6 +100,8 @@ class TestScores:
         [
             ({"ids": ["a"], "filter": {}}, 422, "order_invalid"),
             ({"ids": ["a b"]}, 422, "request_invalid"),
+            ({"filter": {"country": "DE"}}, 422, "request_invalid"),
+            ({"dryrun": True}, 422, "request_invalid"),
             ({"failed_of": "batch.none"}, 404, "batch_unknown"),
             ({"experiment": "none"}, 404, "experiment_unknown"),
             ({"parallel": 0}, 422, "request_invalid"),
@@ -109,6 +112,21 @@ class TestScores:
     ) -> None:
         problem(team.boss.post(f"{SCORING}/leads/batch", json=body), status, code)
         assert team.boss.get(f"{SCORING}/batches").json()["items"] == []
+
+    def test_a_lead_that_is_forgotten_while_it_is_asked_about_stays_forgotten(
+        self, team: Team
+    ) -> None:
+        team.model("judge", judge={"instructions": "[[fault:ok first_delay=2]]"})
+        team.fill(2)
+        team.stack.script(queue=[judgement(30), judgement(40)])
+        run = team.batch()
+        wait_until(lambda: any("fault:ok" in e["user_text"] for e in team.stack.journal()))
+        team.boss.delete(f"{AI}/leads/l000000").raise_for_status()
+
+        result = team.boss.finish(run)[-1].data["result"]
+
+        assert result["total"] == 2
+        assert [row["lead_id"] for row in team.audit()] == ["l000001"]
 
     def test_another_tenants_batch_does_not_exist(self, stack: Stack, team: Team) -> None:
         team.fill(2)
@@ -190,7 +208,8 @@ class TestModelsThatAsk:
         estimate = team.boss.post(f"{SCORING}/leads/batch", json={"dry_run": True}).json()
 
         assert estimate["models"] == ["judge.1"]
-        assert estimate["basis"] == "the longest prompt and answer"
+        assert (estimate["leads"], estimate["cost_micros"]) == (10, None)
+        assert estimate["basis"].startswith("unknown")
 
 
 class TestComparison:
@@ -235,6 +254,34 @@ class TestComparison:
     ) -> None:
         answer = team.boss.post(f"{SCORING}/models/test", json={"models": models})
         problem(answer, status, code)
+
+
+class TestOddLeads:
+    def test_no_lead_however_odd_fails_the_others(self, team: Team) -> None:
+        cells = map(generated.as_cells, generated.generate(400, 4))
+        team.load("\n".join([",".join(generated.COLUMNS), *map(",".join, cells)]))
+        for algorithm in ("logistic", "boosted"):
+            body = {"name": algorithm, "algorithm": algorithm}
+            run = team.boss.post(f"{SCORING}/trainings", json=body).json()["run_id"]
+            team.boss.finish(run)
+        odd = [
+            {"visits": 1e308, "size": 10_000_000},
+            {"visits": -1e308, "size": 0},
+            {"visits": 5e-324, "source": "x" * 500, "industry": ""},
+            {"visits": "many", "source": 7, "title": ""},
+            {"visits": {"a": [1]}, "more": {"deep": {"er": None}}},
+            {"visits": 2**62, "title": "\u202e\U0001f600", "source": "referral"},
+            {},
+        ]
+        for number, profile in enumerate(odd):
+            team.put(f"odd{number}", **profile)
+
+        models = ["starter.0", "logistic.1", "boosted.1"]
+        last = team.boss.finish(team.batch("models/test", models=models))[-1].data
+
+        assert last["outcome"] == "completed"
+        assert last["result"] == {"total": 407, "scored": 407, "failed": 0}
+        assert all(0 <= row["score"] <= 100 for row in team.audit())
 
 
 class TestExperiments:

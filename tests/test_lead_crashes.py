@@ -12,7 +12,7 @@ from domain.scoring import generated
 from tests.crash_site import Site
 from tests.sales import AI, SCORING, Stream, Team
 from tests.stack import Stack
-from tests.temporal_runs import terminate
+from tests.temporal_runs import result_of, terminate
 from tests.waiting import wait_until
 
 When = Literal["before", "after"]
@@ -34,6 +34,7 @@ def check(team: Team, run: str, total: int) -> dict[str, Any]:
     """A batch that ended well: every lead has one score of it, and the counts are right."""
     last = team.boss.finish(run)[-1].data
     assert last["outcome"] == "completed"
+    assert result_of(team.stack, run, team.tenant)["outcome"] == "completed"
     assert last["result"] == {"total": total, "scored": total, "failed": 0}
     counts = team.shown(run)["counts"]
     assert (counts["total"], counts["scored"], counts["failed"]) == (total, total, 0)
@@ -126,8 +127,9 @@ class TestBatches:
         terminate(site.stack, run, team.tenant)
 
         assert team.boss.run(run)["outcome"] == "terminated"
-        scored = team.shown(run)["counts"]["scored"]
-        assert scored < 30_000
+        shown, last = team.shown(run), team.boss.finish(run)[-1].data
+        assert last["result"]["scored"] == shown["counts"]["scored"] < 30_000
+        assert len(team.audit()) == shown["counts"]["scored"]
 
 
 class TestTrainings:

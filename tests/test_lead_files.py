@@ -93,10 +93,12 @@ class TestJsonLines:
         rows, bad, _ = read(
             '{"id": "a", "name": "Ann", "more": {"deep": [1]}}\n\n'
             '{"id": "b", "profile": {"size": 3}, "outcome": "lost"}\n'
+            '{"id": "deep", "x": ' + "[" * 900 + "]" * 900 + "}\n"
+            '{"id": "large", "x": 99999999999999999999}\n'
             '{"id": "c", "profile": 3}\n[1]\n{"id"\n{"size": 3}\n{"id": "d", "name": "a\\u0000b"}',
             "jsonl",
         )
 
         assert rows[0].profile == {"name": "Ann", "more": {"deep": [1]}}
         assert rows[1].outcome is not None
-        assert [item.line for item in bad] == [4, 5, 6, 7, 8]
+        assert [item.line for item in bad] == [4, 5, 6, 7, 8, 9, 10]

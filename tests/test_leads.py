@@ -43,11 +43,15 @@ class TestProfiles:
             ({"name": ["a"]}, "body.profile.name"),
             ({"x": "a\0b"}, "body.profile"),
             ({"x": "a" * 40_000}, "body.profile"),
+            ({"x": 2**63}, "body.profile"),
+            ({"x": "\ud800"}, "body.profile"),
             ([], "body.profile"),
         ],
     )
     def test_a_wrong_type_is_named_by_its_path(self, team: Team, profile: Any, path: str) -> None:
-        answer = team.boss.put(f"{AI}/leads/a", json={"profile": profile})
+        body = json.dumps({"profile": profile})
+        headers = {"Content-Type": "application/json"}
+        answer = team.boss.put(f"{AI}/leads/a", content=body, headers=headers)
 
         assert problem(answer, 422, "request_invalid")["errors"][0]["path"] == path
         problem(team.boss.get(f"{AI}/leads/a"), 404, "lead_unknown")
@@ -269,7 +273,18 @@ class TestOnChange:
         assert len(team.boss.get(f"{AI}/leads/a/events").json()) == 2
 
     @pytest.mark.parametrize(
-        "event", [{"type": ""}, {"type": "a b"}, {"type": "x", "time": "noon"}, {"events": []}, {}]
+        "event",
+        [
+            {"type": ""},
+            {"type": "a b"},
+            {"type": "x", "time": "noon"},
+            {"type": "x", "time": "0001-01-01T00:00:00+10:00"},
+            {"type": "x", "time": "9999-12-31T23:59:59-10:00"},
+            {"type": "x", "properties": {"n": 2**70}},
+            {"type": "x", "properties": {"n": "x" * 5_000}},
+            {"events": []},
+            {},
+        ],
     )
     def test_a_bad_event_is_refused(self, team: Team, event: Any) -> None:
         team.put("a", name="Ann")
@@ -341,5 +356,12 @@ class TestOutcomes:
 
         assert kept.json()["outcome_value"] == 10.5
         assert kept.json()["outcome_at"] == "2026-11-01T00:00:00Z"
+        again = outcome(team.boss, "a", outcome="won")
+        assert (again.json()["outcome_at"], again.json()["outcome_value"]) == (
+            "2026-11-01T00:00:00Z",
+            10.5,
+        )
         problem(outcome(team.boss, "a", outcome="maybe"), 422, "request_invalid")
+        never = "9999-12-31T23:59:59-10:00"
+        problem(outcome(team.boss, "a", outcome="won", when=never), 422, "request_invalid")
         problem(outcome(team.boss, uuid4().hex, outcome="won"), 404, "lead_unknown")

@@ -37,7 +37,7 @@ def recorded(file: Path, **changes: str) -> WorkflowHistory:
     text = file.read_text()
     for old, new in changes.items():
         text = text.replace(f'"{old}"', f'"{new}"')
-    return WorkflowHistory.from_json(file.stem, text)
+    return WorkflowHistory.from_json(f"default/any/{file.stem}", text)
 
 
 class TestRecordedHistories:

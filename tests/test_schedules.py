@@ -72,6 +72,8 @@ class TestSchedules:
         team.boss.post(PATH, json=body).raise_for_status()
         span = {"start_at": "2026-11-01T10:00:00Z", "end_at": "2026-11-01T11:30:00Z"}
 
+        wrong = {"start_at": span["end_at"], "end_at": span["start_at"]}
+        problem(team.boss.post(f"{PATH}/hourly/backfill", json=wrong), 422)
         team.boss.post(f"{PATH}/hourly/backfill", json=span).raise_for_status()
 
         wait_until(lambda: len(past(team, "hourly")) == 2 and past(team, "hourly")[0]["outcome"])
@@ -96,6 +98,13 @@ class TestSchedules:
         assert run["outcome"] == "failed"
         error = team.boss.run(run["run_id"])["error"]
         assert error["code"] == "model_retired"
+
+    def test_an_order_that_cannot_be_is_refused_at_once(self, team: Team) -> None:
+        for batch in ({"model": "none.1"}, {"selection": {"failed_of": "batch.none"}}):
+            answer = team.boss.post(PATH, json={**NIGHTLY, "work": {"batch": batch}})
+            problem(answer, 404)
+        both = {"selection": {"ids": ["a"], "filter": {}}}
+        problem(team.boss.post(PATH, json={**NIGHTLY, "work": {"batch": both}}), 422)
 
     def test_a_check_can_be_scheduled(self, team: Team) -> None:
         work = {"kind": "check", "check": {"attribute": "country"}}

@@ -50,7 +50,8 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("body", "words"),
         [
-            ({"name": "a"}, "rule: Field required"),
+            ({"name": "a"}, "either rules or a judge"),
+            ({"name": "a", "rules": "base = 1"}, "rule: Field required"),
             ({"name": "a", "rules": RULES.replace("20", "2000")}, "rule.1.points"),
             ({"name": "a b", "rules": RULES}, "body.name"),
             ({"name": "a", "judge": {"route": "none"}}, "no route"),

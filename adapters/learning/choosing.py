@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from domain.leads import IDENTIFYING
+from domain.leads import identifying
 from domain.scoring.inputs import Input, level_text
 from domain.scoring.subjects import Subject, Value
 from domain.trainings import TrainingOrder
@@ -44,7 +44,7 @@ def _fields(subjects: Sequence[Subject], order: TrainingOrder) -> Iterator[Input
         for path, value in _flat(subject.profile):
             values.setdefault(path, []).append(value)
     for path, known in sorted(values.items()):
-        if path.rpartition(".")[2] in IDENTIFYING or len(known) < _LEAST_SHARE * len(subjects):
+        if any(map(identifying, path.split("."))) or len(known) < _LEAST_SHARE * len(subjects):
             continue
         field = _field(path, known, as_levels=order.algorithm == "logistic")
         if field is not None:

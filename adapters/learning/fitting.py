@@ -1,6 +1,7 @@
 """Fitting: logistic regression and boosted trees, taken out of scikit-learn as plain data."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ class Fitted:
         """The model as data. Raises Invalid (`training_impossible`) if what was taken out does not
         answer as scikit-learn does."""
         made = self._logistic() if self.algorithm == "logistic" else self._boosted()
+        # What is proved is what the registry will keep.
+        made = Learned.model_validate_json(made.model_dump_json(exclude_defaults=True))
         sample = rows[:_CHECKED]
         features = [_features(self.inputs, row) for row in sample]
         scorer = LearnedScorer(made)
@@ -127,7 +130,7 @@ def _tree(nodes: Any) -> Tree:
             else Node(
                 count=int(node["count"]),
                 feature=int(node["feature_idx"]),
-                threshold=float(node["num_threshold"]),
+                threshold=min(float(node["num_threshold"]), sys.float_info.max),
                 missing_left=bool(node["missing_go_to_left"]),
                 left=int(node["left"]),
                 right=int(node["right"]),

@@ -71,8 +71,6 @@ def _model(
         kind=ModelKind.LEARNED,
         description=f"{order.algorithm.capitalize()}, from {len(rows):,} leads.",
         definition=learned.model_dump(mode="json", exclude_defaults=True),
-        window_from=order.window_from,
-        window_to=order.window_to,
         metrics=measured.metrics(),
         baseline=Baseline(features=features, score=score_histogram(scores)),
         run_id=training.run.run_id,

@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 
 from api.deps import Parts, requires, start
 from api.state import State
-from api.texts import OneLine, key_of
+from api.texts import OneLine, Storable, Strict, key_of
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.batches import Batch, BatchMode, BatchOrder, Estimate, Failure, Selection
 from domain.errors import Conflict
+from domain.experiments import ArmName, ModelId
 from domain.leads import LeadFilter, LeadId
 from domain.reports import Comparison
 from domain.runs import RunRef
@@ -24,12 +25,12 @@ Note = Annotated[OneLine, Field(max_length=200)]
 Key = Annotated[str | None, Header(max_length=255)]
 
 
-class Chosen(BaseModel):
+class Chosen(Strict):
     """Which leads: `ids`, a `filter`, those that `failed_of` another batch, or all."""
 
     ids: Annotated[tuple[LeadId, ...] | None, Field(max_length=10_000)] = None
     filter: LeadFilter | None = None
-    failed_of: Annotated[str | None, Field(max_length=200)] = None
+    failed_of: Annotated[Storable | None, Field(max_length=200)] = None
 
     @property
     def selection(self) -> Selection:
@@ -39,8 +40,8 @@ class Chosen(BaseModel):
 class BatchCreate(Chosen):
     """What to score, with what. `dry_run` only says what it would be."""
 
-    model: Annotated[str | None, Field(max_length=100)] = None
-    experiment: Annotated[str | None, Field(max_length=64)] = None
+    model: ModelId | None = None
+    experiment: ArmName | None = None
     parallel: Annotated[int | None, Field(ge=1, le=32)] = None
     note: Note = ""
     dry_run: bool = False
@@ -49,7 +50,7 @@ class BatchCreate(Chosen):
 class ComparisonCreate(Chosen):
     """Which models to compare, and on which leads."""
 
-    models: Annotated[tuple[str, ...], Field(min_length=2, max_length=8)]
+    models: Annotated[tuple[ModelId, ...], Field(min_length=2, max_length=8)]
     parallel: Annotated[int | None, Field(ge=1, le=32)] = None
     note: Note = ""
     dry_run: bool = False
@@ -62,7 +63,7 @@ class BatchAccepted(BaseModel):
     empty: bool
 
 
-class PauseCreate(BaseModel):
+class PauseCreate(Strict):
     """Why a batch is to rest."""
 
     note: Note = ""
@@ -137,10 +138,12 @@ async def results(run_id: str, caller: Reader, parts: Parts) -> Comparison:
 
 
 @router.post("/batches/{run_id}/pause", status_code=202)
-async def pause(run_id: str, body: PauseCreate, caller: Writer, parts: Parts) -> BatchAccepted:
+async def pause(
+    run_id: str, caller: Writer, parts: Parts, body: PauseCreate | None = None
+) -> BatchAccepted:
     """Let a batch rest: the page that is being scored is finished, no other is begun."""
     run = await _open(parts, caller, run_id)
-    await parts.engine.pause(run, body.note)
+    await parts.engine.pause(run, body.note if body else "")
     return BatchAccepted(run_id=run_id, empty=False)
 
 

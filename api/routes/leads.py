@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.deps import Parts, requires, start
 from api.state import State
-from api.texts import StorableJson
+from api.texts import Strict
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.errors import Invalid
@@ -34,6 +34,7 @@ Writer = Annotated[Principal, Depends(requires(Scope.LEADS_WRITE))]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
 _ROWS_AT_ONCE = 1_000
 _REJECTS_SHOWN = 1_000
+_CHARACTERS_SHOWN = 2_000
 _KINDS: dict[str, FileKind] = {
     "text/csv": "csv",
     "application/jsonl": "jsonl",
@@ -42,10 +43,10 @@ _KINDS: dict[str, FileKind] = {
 }
 
 
-class LeadPut(BaseModel):
+class LeadPut(Strict):
     """A lead's profile; fields that nobody here knows are kept."""
 
-    profile: Annotated[Profile, StorableJson]
+    profile: Profile
 
 
 class LeadWritten(Lead):
@@ -55,10 +56,10 @@ class LeadWritten(Lead):
     run_id: str | None
 
 
-class EventsCreate(BaseModel):
+class EventsCreate(Strict):
     """Several events at once."""
 
-    events: Annotated[list[NewLeadEvent], Field(min_length=1, max_length=100), StorableJson]
+    events: Annotated[list[NewLeadEvent], Field(min_length=1, max_length=100)]
 
 
 class EventsAdded(BaseModel):
@@ -83,7 +84,8 @@ async def load(request: Request, caller: Writer, parts: Parts) -> Imported:
         if file.stopped is not None:
             break
     await loading.take(file.finish())
-    return (await loading.end()).model_copy(update={"stopped": file.stopped})
+    stopped = _cut(file.stopped) if file.stopped is not None else None
+    return (await loading.end()).model_copy(update={"stopped": stopped})
 
 
 @router.put("/{lead_id}")
@@ -140,7 +142,7 @@ async def find(
 @router.post("/{lead_id}/events", status_code=202)
 async def add_events(
     lead_id: Id,
-    body: EventsCreate | Annotated[NewLeadEvent, StorableJson],
+    body: EventsCreate | NewLeadEvent,
     caller: Writer,
     parts: Parts,
 ) -> EventsAdded:
@@ -199,10 +201,14 @@ class _Loading:
     def _reject(self, item: Rejected) -> None:
         self._rejected += 1
         if len(self._rejects) < _REJECTS_SHOWN:
-            self._rejects.append(item)
+            self._rejects.append(_cut(item))
 
     async def _flush(self) -> None:
         rows, self._rows = self._rows, []
         self._seen += len(rows)
         if rows:
             self._changed += await self._parts.leads.load(self._tenant_id, rows)
+
+
+def _cut(reject: Rejected) -> Rejected:
+    return reject.model_copy(update={"text": reject.text[:_CHARACTERS_SHOWN]})

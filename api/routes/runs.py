@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from api.deps import Parts, requires
 from api.state import State
 from api.streaming import as_json
-from domain.auth import Principal, Scope
+from domain.auth import Principal, Scope, first_role
 from domain.base import Page
 from domain.calls import Decision, DecisionRef, NewDecision, Verdict
-from domain.errors import Conflict, Invalid, Unavailable
+from domain.errors import Conflict, Forbidden, Invalid, Unavailable
 from domain.names import Kind
 from domain.runs import Outcome, Run, RunRef, RunStatus
 
@@ -108,6 +108,9 @@ async def cancel(run_id: str, caller: Writer, parts: Parts) -> Cancelling:
     """Stop a run; what it has said so far is kept. 409 when it has ended already."""
     run = await parts.runs.read(caller, run_id)
     ref = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
+    if run.kind is not Kind.TURN and not caller.may(Scope.SCORING_WRITE):
+        role = first_role(Scope.SCORING_WRITE).name.lower()
+        raise Forbidden(f"This needs the scope scoring:write, which a {role} has.")
     if run.status is RunStatus.FINISHED or await _has_ended(parts, ref):
         raise Conflict("The run has ended.", code="run_finished", run_id=run_id)
     await parts.runs.note_cancel(caller, run_id)

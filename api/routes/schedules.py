@@ -1,35 +1,45 @@
 """Schedules: work that comes again, kept by Temporal."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, Field
+from pydantic import Field, model_validator
 
 from api.deps import Parts, requires
 from api.state import State
-from api.texts import OneLine
+from api.texts import OneLine, Strict
 from domain.auth import Principal, Scope
-from domain.leads import Time
 from domain.names import ID_PATTERN
 from domain.schedules import NewSchedule, Schedule
+from domain.stored import Time
 
 router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCHEDULES_READ))]
 Writer = Annotated[Principal, Depends(requires(Scope.SCHEDULES_WRITE))]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
+_LONGEST_BACKFILL = timedelta(days=31)
 
 
-class PauseCreate(BaseModel):
+class PauseCreate(Strict):
     """Why nothing is to be started."""
 
     note: Annotated[OneLine, Field(max_length=200)] = ""
 
 
-class BackfillCreate(BaseModel):
+class BackfillCreate(Strict):
     """Between which moments to make up for what was not started."""
 
     start_at: Time
     end_at: Time
+
+    @model_validator(mode="after")
+    def _short(self) -> "BackfillCreate":
+        if not timedelta(0) < self.end_at - self.start_at <= _LONGEST_BACKFILL:
+            raise ValueError(
+                f"it may last {_LONGEST_BACKFILL.days} days, and ends behind its start"
+            )
+        return self
 
 
 @router.get("")
@@ -42,6 +52,8 @@ async def find(caller: Reader, parts: Parts) -> list[Schedule]:
 async def create(body: NewSchedule, caller: Writer, parts: Parts) -> Schedule:
     """Create a schedule: a rescoring (`rescore`) or a check (`check`). A run that is due while the
     one before goes on is skipped; after an outage one hour is made up for."""
+    if body.work.kind == "rescore":
+        await parts.batches.check(caller.tenant_id, body.work.batch)
     return await parts.schedules.create(caller, body)
 
 
@@ -58,9 +70,11 @@ async def delete(schedule_id: Id, caller: Writer, parts: Parts) -> None:
 
 
 @router.post("/{schedule_id}/pause")
-async def pause(schedule_id: Id, body: PauseCreate, caller: Writer, parts: Parts) -> Schedule:
+async def pause(
+    schedule_id: Id, caller: Writer, parts: Parts, body: PauseCreate | None = None
+) -> Schedule:
     """Start nothing more, with a note that says why."""
-    return await parts.schedules.pause(caller, schedule_id, body.note)
+    return await parts.schedules.pause(caller, schedule_id, body.note if body else "")
 
 
 @router.post("/{schedule_id}/resume")

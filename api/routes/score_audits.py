@@ -17,10 +17,11 @@ from domain import names
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.checks import Check, CheckOrder, launch_of
-from domain.leads import LeadId, Time
+from domain.leads import LeadId
 from domain.names import Kind
 from domain.runs import RunRef
 from domain.scores import LeadScored
+from domain.stored import Time
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["score audits"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]

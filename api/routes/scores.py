@@ -7,20 +7,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from api.deps import SUBPROTOCOL, Parts, requires
 from api.sockets import send_events
 from api.state import State
-from api.texts import key_of
+from api.texts import Strict, key_of
 from db import rescores
 from db.feeds import scores_of
 from domain.auth import Principal, Scope
 from domain.errors import Conflict
+from domain.experiments import ModelId
 from domain.leads import LeadId
 from domain.names import ID_PATTERN
 from domain.runs import Outcome, RunRef
-from domain.scores import CurrentScore
+from domain.scores import CurrentScore, LeadScored
 
 router = APIRouter(tags=["scoring"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]
@@ -31,11 +32,11 @@ _MOST_WAIT_SECONDS = 60
 _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-class ScoreCreate(BaseModel):
+class ScoreCreate(Strict):
     """Which lead to score, and by which model; without one, as the tenant scores."""
 
     lead_id: LeadId
-    model: Annotated[str | None, Field(max_length=100)] = None
+    model: ModelId | None = None
 
 
 class ScoreAccepted(BaseModel):
@@ -45,7 +46,7 @@ class ScoreAccepted(BaseModel):
     lead_id: str
 
 
-@router.post(f"{_PATH}/leads", status_code=202, response_model=ScoreAccepted)
+@router.post(f"{_PATH}/leads", status_code=202, response_model=ScoreAccepted | LeadScored)
 async def score(
     body: ScoreCreate,
     caller: Writer,
@@ -66,11 +67,9 @@ async def score(
     headers = {"Location": f"/api/v1/runs/{launch.run.run_id}", "X-Run-Id": launch.run.run_id}
     seconds = _wait(prefer)
     if seconds and await _ended(parts, launch.run, seconds):
-        current = await parts.scores.current(
-            caller, body.lead_id, cursor=None, limit=1, hidden=False
-        )
+        scored = await parts.scores.of_run(caller, launch.run.run_id)
         headers["Preference-Applied"] = f"wait={seconds}"
-        return JSONResponse(current.model_dump(mode="json"), 200, headers)
+        return JSONResponse(scored.model_dump(mode="json"), 200, headers)
     accepted = ScoreAccepted(run_id=launch.run.run_id, lead_id=body.lead_id)
     return JSONResponse(accepted.model_dump(), 202, headers)
 

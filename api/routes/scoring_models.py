@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, Field
 
 from api.deps import Parts, requires, start
-from api.texts import Storable, key_of
+from api.texts import Storable, Strict, key_of
 from domain.auth import Principal, Scope
+from domain.errors import Invalid
 from domain.scoring_models import (
     Judge,
     ModelKind,
@@ -26,7 +27,7 @@ Writer = Annotated[Principal, Depends(requires(Scope.SCORING_WRITE))]
 Admin = Annotated[Principal, Depends(requires(Scope.SCORING_ADMIN))]
 
 
-class ModelCreate(BaseModel):
+class ModelCreate(Strict):
     """A version to add: `rules` (TOML) for one kind, `judge` for the other. Learned models come
     from trainings."""
 
@@ -56,8 +57,10 @@ async def read(model_id: str, caller: Reader, parts: Parts) -> ScoringModel:
 
 @router.post("/models", status_code=201)
 async def add(body: ModelCreate, caller: Writer, parts: Parts) -> ScoringModel:
-    """Add a version as a candidate. Without `judge` it is a rule set, checked here."""
-    if body.rules is None and body.judge is not None:
+    """Add a version as a candidate, checked here: `rules` or a `judge`."""
+    if (body.rules is None) == (body.judge is None):
+        raise Invalid("Give either rules or a judge.", code="model_invalid")
+    if body.judge is not None:
         kind, definition = ModelKind.LLM, body.judge.model_dump()
         parts.settings.route(body.judge.route)
     else:

@@ -64,7 +64,7 @@ def level_text(value: Value) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, int | float) else value
+    return f"{value:.15g}" if isinstance(value, int | float) else value
 
 
 def as_number(value: Value) -> float:

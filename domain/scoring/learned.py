@@ -92,7 +92,7 @@ class LearnedScorer:
 
     def _confidence(self, values: list[Value]) -> float:
         weighted = zip(self.model.importance, values, strict=True)
-        known = sum(weight for weight, value in weighted if value is not None)
+        known = sum((weight for weight, value in weighted if value is not None), 0.0)
         return round(min(1.0, known), 3)
 
 

@@ -152,7 +152,7 @@ def parse(text: str) -> RuleSet:
     """A rule set from TOML; raises Invalid (`rules_invalid`) that names each wrong place."""
     try:
         return RuleSet.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Invalid(f"The rules are not TOML: {error}.", code="rules_invalid") from None
     except ValidationError as error:
         raise Invalid(readable(error), code="rules_invalid") from None

@@ -54,7 +54,7 @@ CREATE TABLE lead_scores (
 CREATE INDEX lead_scores_by_lead ON lead_scores (tenant_id, lead_id, calculated_at);
 CREATE INDEX lead_scores_by_experiment ON lead_scores (tenant_id, experiment_id, lead_id)
     WHERE experiment_id IS NOT NULL;
-CREATE INDEX lead_scores_by_time ON lead_scores USING brin (calculated_at);
+CREATE INDEX lead_scores_by_time ON lead_scores (tenant_id, calculated_at, lead_id);
 CREATE TABLE lead_standings (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,

@@ -1,0 +1,66 @@
+"""What can be stored: JSON and moments that Postgres, JavaScript and people can read again."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+_DEPTH = 32
+_LARGEST = 2**63
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def storable(value: Any) -> Any:
+    """The same value; raises ValueError for what cannot be kept: deeper than 32 levels, numbers
+    that are not finite or beyond 64 bits, texts that are not Unicode or hold NUL."""
+    _check(value, _DEPTH)
+    return value
+
+
+def moment(time: datetime) -> datetime:
+    """A moment between 1970 and 9000, in UTC unless it says otherwise; raises ValueError."""
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    try:
+        fits = _EARLIEST <= aware.astimezone(UTC) < _LATEST
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise ValueError("a time lies between the years 1970 and 9000")
+    return aware
+
+
+Time = Annotated[datetime, AfterValidator(moment)]
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth == 0:
+        raise ValueError(f"objects may be {_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_text(name)
+            _check(inner, depth - 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check(inner, depth - 1)
+    elif isinstance(value, str):
+        _check_text(value)
+    else:
+        _check_number(value)
+
+
+def _check_number(value: Any) -> None:
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise ValueError("a whole number may have 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number must be finite")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("a text cannot hold the NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text is not valid Unicode") from None
