@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from activities.ports import ModelGateway, Prompts
 from activities.structured import ask_for
+from domain.errors import ModelFailed
 from domain.leads import identifying
 from domain.models import ModelRequest, PromptMessage
 from domain.scores import Component, Score, bounded
@@ -18,6 +19,7 @@ from domain.usage import CallOrigin
 _TOLERANCE = 5.0
 _BEHAVIOURS = 50
 _MOST_OUTPUT = 1_500
+_OFFLINE = "offline/"
 
 
 class Reason(BaseModel):
@@ -48,7 +50,8 @@ async def judge(
 ) -> tuple[Score, int]:
     """A score with the model's reasons, and what it cost in micro-dollars.
 
-    The model is told no name and no address. Raises ModelFailed.
+    The model is told no name and no address. Raises ModelFailed (`model_offline`: what answers
+    without a provider is no language model).
     """
     prompt = await prompts.active(origin.tenant_id, "score")
     profile = _unnamed(subject.profile)
@@ -70,6 +73,12 @@ async def judge(
         prompt_version=prompt.version,
     )
     answer = await ask_for(gateway, prompts, request, origin, Judgement)
+    if answer.model.startswith(_OFFLINE):
+        raise ModelFailed(
+            "The offline model cannot judge leads: name a provider's model.",
+            code="model_offline",
+            retryable=False,
+        )
     return _score(answer.value, subject), answer.cost_micros
 
 

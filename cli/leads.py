@@ -119,6 +119,20 @@ def batch(
 
 
 @app.command()
+def pause(run_id: str, note: str = "") -> None:
+    """Let a batch rest."""
+    _client().call("POST", f"/ai/scoring/batches/{run_id}/pause", json={"note": note})
+    _out.print(f"{run_id} rests until `perdure leads resume {run_id}`.")
+
+
+@app.command()
+def resume(run_id: str) -> None:
+    """Let a batch go on."""
+    _client().call("POST", f"/ai/scoring/batches/{run_id}/resume")
+    _out.print(f"{run_id} goes on.")
+
+
+@app.command()
 def generate(
     count: Annotated[int, typer.Option(min=1, max=10_000_000)] = 1_000,
     seed: int = 1,

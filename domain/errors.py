@@ -91,7 +91,7 @@ class ModelFailed(PerdureError):
     `model_timeout`, `model_truncated`, `model_garbled`, `model_busy` (every deployment is down or
     its quota is spent), `budget_reserved` (open calls may spend the rest) (retryable);
     `model_credentials`, `model_rejected`, `context_too_long`, `budget_exceeded`,
-    `answer_invalid` (not)."""
+    `answer_invalid`, `model_offline` (not)."""
 
     code = "model_unavailable"
     status = 502

@@ -265,8 +265,8 @@ class TestOddLeads:
             run = team.boss.post(f"{SCORING}/trainings", json=body).json()["run_id"]
             team.boss.finish(run)
         odd = [
-            {"visits": 1e308, "size": 10_000_000},
-            {"visits": -1e308, "size": 0},
+            {"visits": 9.2e18, "size": 10_000_000},
+            {"visits": -9.2e18, "size": 0},
             {"visits": 5e-324, "source": "x" * 500, "industry": ""},
             {"visits": "many", "source": 7, "title": ""},
             {"visits": {"a": [1]}, "more": {"deep": {"er": None}}},

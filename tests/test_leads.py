@@ -44,6 +44,7 @@ class TestProfiles:
             ({"x": "a\0b"}, "body.profile"),
             ({"x": "a" * 40_000}, "body.profile"),
             ({"x": 2**63}, "body.profile"),
+            ({"x": 1e308}, "body.profile"),
             ({"x": "\ud800"}, "body.profile"),
             ([], "body.profile"),
         ],
@@ -236,6 +237,20 @@ class TestOnDemand:
         found = problem(answer, 409, "model_credentials")
         assert team.boss.run(found["run_id"])["outcome"] == "failed"
         problem(team.boss.get(f"{SCORING}/leads/a"), 404, "lead_unscored")
+
+
+class TestOffline:
+    def test_what_is_no_language_model_does_not_judge(self, offline_stack: Stack) -> None:
+        team = Team(offline_stack)
+        model = team.model("judge", judge={}, champion=False)
+        before = team.put("a", industry="bakery")
+        team.boss.finish(str(before["run_id"]))
+        body, wait = {"lead_id": "a", "model": model}, {"Prefer": "wait=60"}
+
+        answer = team.boss.post(f"{SCORING}/leads", json=body, headers=wait)
+
+        problem(answer, 409, "model_offline")
+        assert team.current("a")["model_version"] == "starter.0"
 
 
 class TestOnChange:

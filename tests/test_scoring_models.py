@@ -46,6 +46,9 @@ class TestRegistry:
         team.boss.post(f"{SCORING}/models", json={"name": "a", "rules": RULES}).raise_for_status()
 
         assert change(team.boss, "a.1", "approve").json()["status"] == "approved"
+        changed = team.boss.put(f"{SCORING}/settings", json={"valid_hours": 1}).json()
+        assert changed == {"four_eyes": False, "valid_hours": 1, "rescore": True}
+        problem(team.boss.put(f"{SCORING}/settings", json={"four_eye": True}), 422)
 
     @pytest.mark.parametrize(
         ("body", "words"),

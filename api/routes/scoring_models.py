@@ -37,6 +37,14 @@ class ModelCreate(Strict):
     judge: Judge | None = None
 
 
+class SettingsChange(Strict):
+    """What to decide anew."""
+
+    four_eyes: bool | None = None
+    valid_hours: Annotated[float | None, Field(gt=0, le=24 * 366)] = None
+    rescore: bool | None = None
+
+
 class TrainingAccepted(BaseModel):
     """The run that learns a model."""
 
@@ -109,7 +117,9 @@ async def settings(caller: Reader, parts: Parts) -> ScoringSettings:
 
 
 @router.put("/settings")
-async def decide(body: ScoringSettings, caller: Admin, parts: Parts) -> ScoringSettings:
+async def decide(body: SettingsChange, caller: Admin, parts: Parts) -> ScoringSettings:
     """Decide whether models need a second person, how long scores count, and whether changes of a
-    lead rescore it."""
-    return await parts.scoring_models.set(caller, body)
+    lead rescore it; what is left out stays as it is."""
+    before = await parts.scoring_models.settings(caller)
+    changed = before.model_copy(update=body.model_dump(exclude_none=True))
+    return await parts.scoring_models.set(caller, changed)

@@ -161,7 +161,14 @@ def parse(text: str) -> RuleSet:
 def readable(error: ValidationError) -> str:
     """What is wrong, by path: `rule.2.points: …`."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'all'}: {item['msg']}" for item in found)
+    lines = [(".".join(map(str, item["loc"])) or "all", item["msg"]) for item in found]
+    inner = [place for place, _ in lines]
+    # A list whose items are wrong is also too short: that says nothing more.
+    return "; ".join(
+        f"{place}: {message}"
+        for place, message in lines
+        if not any(other.startswith(f"{place}.") for other in inner)
+    )
 
 
 def _explained(rule: Rule, value: Value) -> str:
