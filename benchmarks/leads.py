@@ -1,6 +1,8 @@
 """Lead scoring: batches beside a bare loop, scores on demand and on change beside a batch."""
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 from uuid import uuid4
@@ -13,6 +15,7 @@ from benchmarks.report import Row
 from domain.names import workflow_id
 from tests.database import as_owner, seal_of, url_of
 from tests.stack import Api, Stack
+from tests.waiting import wait_until
 
 _FILL = """
 INSERT INTO leads (tenant_id, id, profile)
@@ -40,6 +43,7 @@ def run(stack: Stack, quick: bool) -> list[Row]:
         return [
             *_batches(stack, load, size, 1 if quick else 3),
             *_beside(stack, load, size, 20 if quick else 60),
+            *_killed(stack, size, 2 if quick else 5),
             *_memory(stack, 50_000 if quick else 1_000_000),
         ]
 
@@ -106,6 +110,38 @@ def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
             most_ratio=2,
         ),
     ]
+
+
+def _killed(stack: Stack, size: int, times: int) -> list[Row]:
+    """A batch whose worker is killed again and again, and what that did to the leads."""
+    tenant = _filled(stack, size)
+    api = _api(stack, tenant)
+    run_id, gaps = _begin(api), []
+    for time_number in range(times):
+        share = size * (time_number + 1) // (times + 1)
+        wait_until(lambda: _scored(api, run_id) >= share, 300)  # noqa: B023
+        os.kill(stack.pid("batch-1"), signal.SIGKILL)
+        begun, before = time.perf_counter(), _scored(api, run_id)
+        wait_until(lambda: _scored(api, run_id) > before, 60)  # noqa: B023
+        gaps.append(time.perf_counter() - begun)
+    told = api.finish(run_id)[-1].data["result"]
+    query = """
+        SELECT count(*), count(DISTINCT lead_id) FROM lead_scores
+        WHERE tenant_id = %s AND run_id = %s
+    """
+    with as_owner(stack) as owner:
+        owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, tenant)])
+        rows, leads = owner.execute(query, [tenant, run_id]).fetchone() or (0, 0)
+    _forget(stack, tenant)
+    wrong = abs(size - rows) + abs(size - leads) + abs(size - told["scored"]) + told["failed"]
+    return [
+        Row(f"batch of {size:,}, worker killed {times} times: leads not scored once", wrong, "", 0),
+        Row("worker of a batch killed → it goes on, most", max(gaps), "s"),
+    ]
+
+
+def _scored(api: Api, run_id: str) -> int:
+    return int(api.get(f"/api/v1/ai/scoring/batches/{run_id}").json()["counts"]["scored"])
 
 
 def _memory(stack: Stack, size: int) -> list[Row]:
