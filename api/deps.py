@@ -41,7 +41,9 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Principal]]:
         )
         if not principal.may(scope):
             role = first_role(scope).name.lower()
-            raise Forbidden(f"This needs the scope {scope}, which a {role} has.", scope=scope)
+            raise Forbidden(
+                f"This needs the scope {scope}: the role {role}, or a higher one.", scope=scope
+            )
         return principal
 
     caller.__dict__["scope"] = scope

@@ -56,7 +56,11 @@ def _of(error: PerdureError) -> Response:
 
 async def _invalid(_request: Request, error: RequestValidationError) -> Response:
     errors = [
-        {"path": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()
+        {
+            "path": ".".join(map(str, item["loc"])),
+            "message": item["msg"].removeprefix("Value error, "),
+        }
+        for item in error.errors()
     ]
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return problem(400, "body_invalid", "The body is not valid JSON.")

@@ -114,8 +114,11 @@ def batch(
         )
         return
     _out.print(f"Batch {accepted['run_id']}")
-    if not detach and follow(client, accepted["run_id"], _out)["outcome"] != "completed":
-        raise typer.Exit(1)
+    try:
+        if not detach and follow(client, accepted["run_id"], _out)["outcome"] != "completed":
+            raise typer.Exit(1)
+    except KeyboardInterrupt:
+        _out.print(f"It goes on: `perdure runs watch {accepted['run_id']}` follows it.")
 
 
 @app.command()

@@ -16,6 +16,13 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64")
 
 
+class Order(Contract):
+    """What somebody asks for. What nobody here understands is refused, not passed over: a condition
+    or a limit that is misspelt would do more than was meant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Page(BaseModel, Generic[Item]):
     """A page of a listing; pass `next_cursor` as `cursor` for the page after it."""
 

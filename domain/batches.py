@@ -4,9 +4,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.experiments import ArmName, ModelId, ScoringPlan
 from domain.leads import LeadFilter, LeadId
 from domain.runs import Outcome, RunClosing, RunRef
@@ -15,10 +15,8 @@ from domain.stored import storable
 MOST_IDS = 10_000
 
 
-class Selection(Contract):
+class Selection(Order):
     """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
-
-    model_config = ConfigDict(extra="forbid")
 
     ids: tuple[LeadId, ...] | None = Field(default=None, max_length=MOST_IDS)
     filter: LeadFilter | None = None
@@ -37,7 +35,7 @@ class BatchMode(StrEnum):
     TEST = "test"
 
 
-class BatchOrder(Contract):
+class BatchOrder(Order):
     """What to score, with what. Without `model` and `experiment`, the champion scores, and the
     experiment that runs; `models` are those that a test compares."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.names import Kind
 from domain.runs import Launch, Outcome, RunRef
 from domain.scoring.inputs import level_text
@@ -24,7 +24,7 @@ _MOST_LEVELS = 30
 Attribute = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 
 
-class CheckOrder(Contract):
+class CheckOrder(Order):
     """What to look at: the shown scores of the last days; `attribute` is a field of the profile.
 
     A population stability index above `psi_limit` raises an alert (0.1: some, 0.25: much change by

@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.leads import LeadFilter
 from domain.names import ID_PATTERN
 
@@ -17,7 +17,7 @@ ArmName = Annotated[str, Field(pattern=ID_PATTERN)]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[0-9]{1,9}$")]
 
 
-class Arm(Contract):
+class Arm(Order):
     """One side of an experiment: a model, and its share of the leads. A `shadow` scores every
     lead beside the others, and nobody sees it; its weight counts for nothing."""
 
@@ -34,10 +34,8 @@ class ExperimentStatus(StrEnum):
     STOPPED = "stopped"
 
 
-class NewExperiment(Contract):
+class NewExperiment(Order):
     """An experiment to begin. Arms and split stay as they are: else nothing could be compared."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: ArmName
     arms: tuple[Arm, ...] = Field(min_length=1, max_length=10)

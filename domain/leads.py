@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.names import ID_PATTERN
 from domain.stored import Time, storable
 
@@ -131,12 +131,9 @@ class Lead(Contract):
     updated_at: datetime
 
 
-class LeadFilter(Contract):
+class LeadFilter(Order):
     """Which leads: all that meet every condition that is given. `profile` compares fields of the
-    profile, each with one value or any of a list. A condition that nobody knows is an error: to
-    pass over it would choose more leads than were meant."""
-
-    model_config = ConfigDict(extra="forbid")
+    profile, each with one value or any of a list."""
 
     profile: Annotated[
         dict[str, str | bool | float | list[str | bool | float]],

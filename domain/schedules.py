@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.batches import BatchOrder
 from domain.checks import CheckOrder
 from domain.names import ID_PATTERN
@@ -23,11 +23,11 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
-class ScheduleSpec(Contract):
+class ScheduleSpec(Order):
     """When: a cron expression of five fields or an interval, in a time zone. `jitter_seconds`
     spreads the starts, so that not all tenants begin at once."""
 
-    cron: str | None = Field(default=None, min_length=9, max_length=200)
+    cron: str | None = Field(default=None, max_length=200)
     every_seconds: float | None = Field(default=None, ge=60, le=366 * 86_400)
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     jitter_seconds: float = Field(default=0, ge=0, le=86_400)
@@ -41,20 +41,16 @@ class ScheduleSpec(Contract):
         return self
 
 
-class ScheduledWork(Contract):
+class ScheduledWork(Order):
     """What a schedule starts: a batch of scores, or a check of them."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["rescore", "check"] = "rescore"
     batch: BatchOrder = BatchOrder()
     check: CheckOrder = CheckOrder()
 
 
-class NewSchedule(Contract):
+class NewSchedule(Order):
     """A schedule to create."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: ScheduleId
     spec: ScheduleSpec

@@ -4,9 +4,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.errors import Invalid
 from domain.names import ID_PATTERN
 from domain.scoring.learned import Learned, LearnedScorer
@@ -34,10 +34,8 @@ class ModelStatus(StrEnum):
     RETIRED = "retired"
 
 
-class Judge(Contract):
+class Judge(Order):
     """What an `llm` model is: the route that is asked, and what the tenant tells it to look for."""
-
-    model_config = ConfigDict(extra="forbid")
 
     route: str = Field(default="extract", pattern=ID_PATTERN)
     instructions: Annotated[str, Field(max_length=8_000), AfterValidator(storable)] = ""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from domain.base import Contract
+from domain.base import Contract, Order
 from domain.leads import LeadFilter
 from domain.names import Kind, run_id
 from domain.runs import Launch, Outcome, RunRef
@@ -16,7 +16,7 @@ from domain.scoring_models import ModelName
 from domain.stored import Time, storable
 
 
-class TrainingOrder(Contract):
+class TrainingOrder(Order):
     """What to learn: from leads whose outcome came in a window, by which algorithm, and from what.
 
     `only` and `exclude` name inputs: fields of the profile, or `events.<type>`. Names, addresses

@@ -103,6 +103,7 @@ class TestScores:
             ({"filter": {"country": "DE"}}, 422, "request_invalid"),
             ({"dryrun": True}, 422, "request_invalid"),
             ({"failed_of": "batch.none"}, 404, "batch_unknown"),
+            ({"failed_of": "batch.none", "dry_run": True}, 404, "batch_unknown"),
             ({"experiment": "none"}, 404, "experiment_unknown"),
             ({"parallel": 0}, 422, "request_invalid"),
         ],

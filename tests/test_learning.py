@@ -10,6 +10,7 @@ from domain.errors import Invalid
 from domain.runs import RunRef
 from domain.scores import total
 from domain.scoring import generated
+from domain.scoring.inputs import Input
 from domain.scoring.learned import LearnedScorer
 from domain.scoring.subjects import Behaviour, Subject
 from domain.scoring_models import ModelKind, NewModel, scorer_of
@@ -116,6 +117,16 @@ class TestTruth:
 
 
 class TestInputs:
+    def test_a_number_between_levels_is_the_nearest_of_them(self) -> None:
+        numbers = Input(source="field", key="visits", levels=("0", "1", "10"))
+        words = Input(source="field", key="plan", levels=("1", "basic"))
+
+        assert [numbers.level(value) for value in (1, 7, 99, -3, None, "x")] == [
+            *("1", "10", "10", "0"),
+            *(None, None),
+        ]
+        assert words.level(7) is None
+
     @pytest.mark.anyio
     async def test_what_says_who_a_lead_is_is_never_learned_from(self) -> None:
         examples = [

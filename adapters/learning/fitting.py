@@ -117,7 +117,9 @@ def _columns(item: Input, column: Sequence[Value]) -> Numbers:
         return ((filled - item.mean) / item.scale).reshape(-1, 1)
     places = {level: place for place, level in enumerate(item.levels)}
     table = np.vstack([np.eye(len(places)), np.asarray(item.frequencies)])
-    chosen = [places.get(level_text(value) or "", len(places)) for value in column]
+    texts = [level_text(value) for value in column]
+    near = {text: item.level(value) for text, value in zip(texts, column, strict=True)}
+    chosen = [places.get(near[text] or "", len(places)) for text in texts]
     picked: Numbers = table[np.asarray(chosen, dtype=np.intp)]
     return picked
 

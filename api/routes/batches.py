@@ -159,6 +159,7 @@ async def _accepted(
     parts: State, caller: Principal, order: BatchOrder, mark: str | None, *, dry: bool
 ) -> Response:
     if dry:
+        await parts.batches.check(caller.tenant_id, order)
         estimate = await parts.batch_reports.estimate(caller, order)
         return JSONResponse(estimate.model_dump(mode="json"))
     accepted = await parts.batches.accept(caller, order, mark)

@@ -1,11 +1,11 @@
 """Leads: their profiles, what they do, how it ended, and files of them."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from api.deps import Parts, requires, start
 from api.state import State
@@ -60,6 +60,16 @@ class EventsCreate(Strict):
     """Several events at once."""
 
     events: Annotated[list[NewLeadEvent], Field(min_length=1, max_length=100)]
+
+
+def _form(body: Any) -> str:
+    return "several" if isinstance(body, dict) and "events" in body else "one"
+
+
+_OneOrMore = Annotated[
+    Annotated[EventsCreate, Tag("several")] | Annotated[NewLeadEvent, Tag("one")],
+    Discriminator(_form),
+]
 
 
 class EventsAdded(BaseModel):
@@ -142,7 +152,7 @@ async def find(
 @router.post("/{lead_id}/events", status_code=202)
 async def add_events(
     lead_id: Id,
-    body: EventsCreate | NewLeadEvent,
+    body: _OneOrMore,
     caller: Writer,
     parts: Parts,
 ) -> EventsAdded:

@@ -110,7 +110,7 @@ async def cancel(run_id: str, caller: Writer, parts: Parts) -> Cancelling:
     ref = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
     if run.kind is not Kind.TURN and not caller.may(Scope.SCORING_WRITE):
         role = first_role(Scope.SCORING_WRITE).name.lower()
-        raise Forbidden(f"This needs the scope scoring:write, which a {role} has.")
+        raise Forbidden(f"This needs the scope scoring:write: the role {role}, or a higher one.")
     if run.status is RunStatus.FINISHED or await _has_ended(parts, ref):
         raise Conflict("The run has ended.", code="run_finished", run_id=run_id)
     await parts.runs.note_cancel(caller, run_id)

@@ -43,9 +43,20 @@ class Input(Contract):
     def number(self, value: Value) -> float:
         """The value as a tree reads it: a number, a level's rank, or NaN if it is not known."""
         if self.levels:
-            text = level_text(value)
-            return self.ranks[self.levels.index(text)] if text in self.levels else math.nan
+            level = self.level(value)
+            return math.nan if level is None else self.ranks[self.levels.index(level)]
         return as_number(value)
+
+    def level(self, value: Value) -> str | None:
+        """Which level a value is: the nearest of levels that are numbers; None if it is none."""
+        text = level_text(value)
+        if text is None or text in self.levels:
+            return text
+        number = as_number(value)
+        if math.isnan(number):
+            return None
+        numbers = [(abs(float(level) - number), level) for level in self.levels if _numeric(level)]
+        return min(numbers)[1] if len(numbers) == len(self.levels) else None
 
 
 def behaviour(
@@ -65,6 +76,13 @@ def level_text(value: Value) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.15g}" if isinstance(value, int | float) else value
+
+
+def _numeric(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def as_number(value: Value) -> float:

@@ -106,11 +106,17 @@ class _Linear:
         self._levels = {
             level: weight - average for level, weight in zip(item.levels, weights, strict=False)
         }
+        self._item = item
         self._mean, self._slope = item.mean, weights[0] / item.scale
+
+    def _elsewhere(self, value: Value) -> float:
+        level = self._item.level(value)
+        return 0.0 if level is None else self._levels[level]
 
     def part(self, value: Value) -> float:
         if self._levels:
-            return self._levels.get(level_text(value) or "", 0.0)
+            text = level_text(value) or ""
+            return self._levels[text] if text in self._levels else self._elsewhere(value)
         number = as_number(value)
         return 0.0 if number != number else self._slope * (number - self._mean)
 

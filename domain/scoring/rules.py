@@ -161,7 +161,10 @@ def parse(text: str) -> RuleSet:
 def readable(error: ValidationError) -> str:
     """What is wrong, by path: `rule.2.points: …`."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [(".".join(map(str, item["loc"])) or "all", item["msg"]) for item in found]
+    lines = [
+        (".".join(map(str, item["loc"])) or "all", item["msg"].removeprefix("Value error, "))
+        for item in found
+    ]
     inner = [place for place, _ in lines]
     # A list whose items are wrong is also too short: that says nothing more.
     return "; ".join(
