@@ -144,7 +144,7 @@ class TestScores:
 
 class TestPause:
     def test_a_batch_rests_goes_on_and_is_cancelled(self, team: Team) -> None:
-        team.fill(30_000)
+        team.fill(15_000)
         run = team.batch()
         wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
 
@@ -152,7 +152,7 @@ class TestPause:
         wait_until(lambda: team.shown(run)["status"] == "paused")
         wait_until(lambda: _rests(team, run))
         resting = team.shown(run)["counts"]["scored"]
-        assert 0 < resting < 30_000
+        assert 0 < resting < 15_000
         team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
         wait_until(lambda: team.shown(run)["counts"]["scored"] > resting)
         team.boss.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
@@ -163,7 +163,7 @@ class TestPause:
         assert kinds.count("batch.paused") == kinds.count("batch.resumed") == 1
         assert next(e for e in events if e.type == "batch.paused").data == {"note": "lunch"}
         scored = events[-1].data["result"]["scored"]
-        assert resting < scored < 30_000
+        assert resting < scored < 15_000
         assert team.shown(run)["counts"]["scored"] == scored == len(team.audit())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from activities.chat import MODEL_ATTEMPTS
+from activities.attempts import MODEL_ATTEMPTS
 from domain import names
 from tests.clients import Screen, check
 from tests.stack import Api, Event, Stack, stack_home

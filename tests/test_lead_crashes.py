@@ -1,8 +1,6 @@
 """Crashes of workers that score: killed at every boundary, each lead is scored once and counted
 once."""
 
-import os
-import signal
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -17,9 +15,7 @@ from tests.waiting import wait_until
 
 When = Literal["before", "after"]
 BATCH_STEPS: list[tuple[str, When]] = [
-    ("open_batch", "after"),
     ("plan_chunks", "after"),
-    ("score_chunk", "before"),
     ("score_chunk", "after"),
     ("close_batch", "after"),
 ]
@@ -110,25 +106,25 @@ class TestBatches:
     def test_workers_killed_in_the_middle_of_chunks_lose_and_double_nothing(
         self, site: Site, team: Team
     ) -> None:
-        team.fill(8_000)
+        team.fill(5_000)
         run = team.batch()
         for share in (0.1, 0.6):
-            wait_until(lambda: team.shown(run)["counts"]["scored"] >= share * 8_000, 60)  # noqa: B023
+            wait_until(lambda: team.shown(run)["counts"]["scored"] >= share * 5_000, 60)  # noqa: B023
             site.fleet.kill(run, "score_chunk")
 
-        check(team, run, 8_000)
+        check(team, run, 5_000)
 
     def test_a_batch_that_was_terminated_from_outside_has_ended(
         self, site: Site, team: Team
     ) -> None:
-        team.fill(30_000)
+        team.fill(15_000)
         run = team.batch()
         wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
         terminate(site.stack, run, team.tenant)
 
         assert team.boss.run(run)["outcome"] == "terminated"
         shown, last = team.shown(run), team.boss.finish(run)[-1].data
-        assert last["result"]["scored"] == shown["counts"]["scored"] < 30_000
+        assert last["result"]["scored"] == shown["counts"]["scored"] < 15_000
         assert len(team.audit()) == shown["counts"]["scored"]
 
 
@@ -171,7 +167,7 @@ class TestFairness:
     def test_two_tenants_batches_share(self, stack: Stack) -> None:
         large, small = Team(stack), Team(stack)
         for team in (large, small):
-            team.fill(12_000)
+            team.fill(6_000)
         first = [large.batch() for _ in range(3)]
         run = small.batch()
 
@@ -181,18 +177,3 @@ class TestFairness:
         assert None in waiting, "three batches of one tenant went before the other's one"
         for each in first:
             large.boss.finish(each)
-
-
-class TestUp:
-    def test_the_stacks_own_batch_worker_is_killed_and_the_batch_goes_on(
-        self, stack: Stack
-    ) -> None:
-        team = Team(stack)
-        team.fill(20_000)
-        run = team.batch()
-        for _ in range(2):
-            before = team.shown(run)["counts"]["scored"]
-            wait_until(lambda: team.shown(run)["counts"]["scored"] > before, 60)  # noqa: B023
-            os.kill(stack.pid("batch-1"), signal.SIGKILL)
-
-        check(team, run, 20_000)
