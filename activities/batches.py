@@ -20,8 +20,8 @@ from domain.batches import (
     Pausing,
     PlanRef,
 )
-from domain.errors import PerdureError
-from domain.scoring.work import Failed, LeadTask, PageDone, Scored, ScoringTask
+from domain.errors import Conflict, PerdureError
+from domain.scoring.work import BatchProgress, Failed, LeadTask, PageDone, Scored, ScoringTask
 from domain.usage import CallOrigin
 
 _log = logging.getLogger(__name__)
@@ -50,23 +50,23 @@ class BatchActivities:
         retry goes on: a page is kept with its counts, or not at all."""
         attempt = attempts.current().number
         done: PageDone | None = None
-        after, scored, failed = ref.chunk.after, 0, 0
+        after = ref.chunk.after
         while True:
-            page = await self._batches.turn_page(ref, after, ref.size, done, again=attempt > 1)
-            scored, failed = scored + page.scored, failed + page.failed
+            page = await self._batches.next_page(ref, after, done, again=attempt > 1)
             leads = page.task.leads
+            if page.cancelling:
+                raise Conflict("The run is being cancelled.", code="run_cancelled")
             if not leads:
-                return ChunkResult(scored=scored, failed=failed)
-            if page.paused:
-                return ChunkResult(scored=scored, failed=failed, paused_at=after)
+                return _result(page.batch)
+            if page.batch.paused:
+                return _result(page.batch, paused_at=after)
             done, trouble = await self._score(ref, page.task, attempt)
             if trouble is not None:
                 # What was answered is paid for: it is kept before this attempt ends.
-                kept = await self._batches.turn_page(ref, after, 0, done, again=True)
-                scored, failed = scored + kept.scored, failed + kept.failed
+                progress = await self._batches.keep_page(ref, done)
                 if trouble.code != "budget_exceeded":
                     raise trouble
-                return ChunkResult(scored=scored, failed=failed, over_budget=True)
+                return _result(progress, over_budget=True)
             after = leads[-1].subject.lead_id
 
     @activity.defn
@@ -96,13 +96,20 @@ class BatchActivities:
             asked = (self._score_one(lead, origin) for lead in task.leads)
             found = await asyncio.gather(*asked)
         else:
-            found = [await self._score_one(lead, origin) for lead in task.leads]
+            found = [await self._in_turn(lead, origin) for lead in task.leads]
         done = PageDone(
             task,
             [score for scores in found if isinstance(scores, list) for score in scores],
             [failure for failure in found if isinstance(failure, Failed)],
         )
         return done, next((error for error in found if isinstance(error, PerdureError)), None)
+
+    async def _in_turn(
+        self, lead: LeadTask, origin: CallOrigin
+    ) -> list[Scored] | Failed | PerdureError:
+        """What only computes would keep heartbeats and other chunks waiting for a whole page."""
+        await asyncio.sleep(0)
+        return await self._score_one(lead, origin)
 
     async def _score_one(
         self, lead: LeadTask, origin: CallOrigin
@@ -121,6 +128,14 @@ class BatchActivities:
             _log.exception("lead %s could not be scored", lead_id)
             kind = type(error).__name__
             return Failed(lead_id, "score_failed", f"Scoring failed ({kind}); the log has it.")
+
+
+def _result(
+    batch: BatchProgress, *, paused_at: str | None = None, over_budget: bool = False
+) -> ChunkResult:
+    return ChunkResult(
+        scored=batch.scored, failed=batch.failed, paused_at=paused_at, over_budget=over_budget
+    )
 
 
 def _step(ref: ChunkRef) -> int:

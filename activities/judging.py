@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -14,6 +14,7 @@ from domain.models import ModelRequest, PromptMessage
 from domain.scores import Component, Score, bounded
 from domain.scoring.subjects import Subject
 from domain.scoring_models import Judge
+from domain.stored import OneLine
 from domain.usage import CallOrigin
 
 _TOLERANCE = 5.0
@@ -25,9 +26,9 @@ _OFFLINE = "offline/"
 class Reason(BaseModel):
     """Why a model judges as it does, and how many points that is worth."""
 
-    factor: str = Field(min_length=1, max_length=80)
+    factor: Annotated[OneLine, Field(min_length=1, max_length=80)]
     points: float = Field(default=0, ge=-100, le=100)
-    explanation: str = Field(min_length=1, max_length=300)
+    explanation: Annotated[OneLine, Field(min_length=1, max_length=300)]
 
 
 class Judgement(BaseModel):

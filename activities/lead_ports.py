@@ -18,7 +18,7 @@ from domain.checks import CheckRef, CheckResult
 from domain.runs import RunRef
 from domain.scores import ScoreInput, ScoreResult
 from domain.scoring.subjects import Subject
-from domain.scoring.work import BatchPage, PageDone, Scored, ScoringTask
+from domain.scoring.work import BatchPage, BatchProgress, PageDone, Scored, ScoringTask
 from domain.scoring_models import NewModel, ScoringModel
 from domain.trainings import Examples, TrainingInput, TrainingResult
 
@@ -31,9 +31,17 @@ class ScoreStore(Protocol):
         ...
 
     async def finish(
-        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Sequence[Scored]
+        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Scored
     ) -> ScoreResult:
-        """Keep the scores, tell the tenant's screens, and end the run; all of it or nothing."""
+        """Keep the score, tell the tenant's screens, and end the run; all of it or nothing."""
+        ...
+
+    async def shadows(self, wanted: ScoreInput) -> ScoringTask:
+        """The lead again, with the shadow arms that have not scored it for this run."""
+        ...
+
+    async def keep(self, wanted: ScoreInput, task: ScoringTask, scored: Sequence[Scored]) -> int:
+        """Keep scores of shadows; how many leads they are."""
         ...
 
 
@@ -44,10 +52,14 @@ class BatchStore(Protocol):
 
     async def chunks(self, ref: PlanRef) -> ChunkPlan: ...
 
-    async def turn_page(
-        self, ref: ChunkRef, after: str, size: int, done: PageDone | None, *, again: bool
+    async def next_page(
+        self, ref: ChunkRef, after: str, done: PageDone | None, *, again: bool
     ) -> BatchPage:
         """Keep what became of a page, count it, and read the next one, in one transaction."""
+        ...
+
+    async def keep_page(self, ref: ChunkRef, done: PageDone) -> BatchProgress:
+        """Keep what became of a page, and count it."""
         ...
 
     async def pause(self, pausing: Pausing) -> None: ...

@@ -1,4 +1,6 @@
-"""Runs that nobody drives any more: started if they were not, closed if their workflow is over."""
+"""Runs that did not end themselves: closed by their workflow, or when that is over too."""
+
+from temporalio import activity
 
 from activities.ports import Engine, EngineState, RunStore, TurnStore
 from domain.chat import TurnClosing
@@ -18,6 +20,18 @@ _DETAILS = {
     EngineState.TERMINATED: "The workflow was terminated from outside.",
     EngineState.TIMED_OUT: "The workflow ran out of time.",
 }
+
+
+class RunActivities:
+    """Activities of runs of every kind but turns."""
+
+    def __init__(self, runs: RunStore) -> None:
+        self._runs = runs
+
+    @activity.defn
+    async def close_run(self, closing: RunClosing) -> Closed:
+        """End a run that did not end itself."""
+        return await self._runs.close(closing)
 
 
 class RunKeeper:
@@ -49,7 +63,7 @@ class RunKeeper:
     ) -> Closed:
         ending = RunClosing(run=run, outcome=outcome, error_code=code, error_detail=detail)
         if _is_turn(run):
-            return await self._turns.close(TurnClosing.model_validate(ending.model_dump()))
+            return await self._turns.close(TurnClosing.of(ending))
         return await self._runs.close(ending)
 
     async def _start(self, run: RunRef) -> None:

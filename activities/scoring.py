@@ -5,7 +5,7 @@ from collections import OrderedDict
 from activities.judging import judge
 from activities.lead_ports import ModelRegistry
 from activities.ports import ModelGateway, Prompts
-from domain.errors import ModelFailed
+from domain.errors import PerdureError
 from domain.experiments import Assignment
 from domain.scoring.learned import LearnedScorer
 from domain.scoring.rules import RuleScorer
@@ -35,7 +35,7 @@ class Scorers:
         for assignment in lead.assignments:
             try:
                 scored.append(await self._one(lead, assignment, origin))
-            except ModelFailed:
+            except PerdureError:
                 # A comparison needs all of its models; beside a shown score a shadow is extra.
                 if assignment.shown or not any(other.shown for other in lead.assignments):
                     raise

@@ -1,5 +1,6 @@
 """Schedules: a tenant's recurring work as Temporal Schedules, which are their only record."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from temporalio.client import ScheduleSpec as TemporalSpec
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.temporal import unavailable
+from adapters.temporal import WORKFLOWS, unavailable
 from domain import names
 from domain.auth import Principal
 from domain.batches import BatchInput
@@ -76,12 +77,8 @@ class TemporalSchedules:
                     found.append(listed.id.removeprefix(prefix))
         except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
-        schedules = []
-        for schedule_id in sorted(found):
-            # What was deleted a moment ago may still be listed.
-            with suppress(NotFound):
-                schedules.append(await self.read(caller, schedule_id))
-        return schedules
+        schedules = await asyncio.gather(*(self._listed(caller, each) for each in sorted(found)))
+        return [schedule for schedule in schedules if schedule is not None]
 
     async def read(self, caller: Principal, schedule_id: str) -> Schedule:
         """One schedule, with its next and its last runs."""
@@ -119,6 +116,12 @@ class TemporalSchedules:
         """Delete a schedule; its runs stay."""
         await self._with(caller, schedule_id, lambda h: h.delete(rpc_timeout=_RPC))
 
+    async def _listed(self, caller: Principal, schedule_id: str) -> Schedule | None:
+        """What was deleted a moment ago may still be listed."""
+        with suppress(NotFound):
+            return await self.read(caller, schedule_id)
+        return None
+
     async def _with(
         self,
         caller: Principal,
@@ -133,7 +136,7 @@ class TemporalSchedules:
 
 
 def _id(caller: Principal, schedule_id: str) -> str:
-    return f"{caller.tenant_id}/schedule/{schedule_id}"
+    return names.schedule_id(caller.tenant_id, schedule_id)
 
 
 def _schedule(caller: Principal, new: NewSchedule) -> TemporalSchedule:
@@ -156,16 +159,17 @@ def _action(caller: Principal, new: NewSchedule) -> ScheduleActionStartWorkflow:
     tenant_id, user_id = caller.tenant_id, f"schedule {new.id}"
     asked: BatchInput | CheckInput
     if new.work.kind == "check":
-        kind, workflow = Kind.CHECK, names.WorkflowType.SCORE_CHECK
+        kind = Kind.CHECK
         asked = CheckInput(tenant_id=tenant_id, user_id=user_id, order=new.work.check)
     else:
-        kind, workflow = Kind.BATCH, names.WorkflowType.LEAD_BATCH
+        kind = Kind.BATCH
         asked = BatchInput(tenant_id=tenant_id, user_id=user_id, order=new.work.batch)
+    workflow, queue = WORKFLOWS[kind]
     return ScheduleActionStartWorkflow(
         workflow.value,
         asked,
         id=names.workflow_id(tenant_id, names.run_id(kind, new.id)),
-        task_queue=names.TaskQueue.BATCH,
+        task_queue=queue,
         task_timeout=_TASK,
         typed_search_attributes=names.tags(tenant_id, kind, new.id, ""),
         static_summary=f"{new.work.kind.capitalize()} by the schedule {new.id}",

@@ -25,7 +25,7 @@ _PASSING = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatu
 _log = structlog.get_logger(__name__)
 _EXECUTION_LIMIT = timedelta(days=14)
 _SUMMARY_CHARACTERS = 200
-_WORKFLOWS = {
+WORKFLOWS = {
     names.Kind.SCORE: (names.WorkflowType.LEAD_SCORE, names.TaskQueue.LEADS),
     names.Kind.BATCH: (names.WorkflowType.LEAD_BATCH, names.TaskQueue.BATCH),
     names.Kind.TRAINING: (names.WorkflowType.MODEL_TRAINING, names.TaskQueue.BATCH),
@@ -87,7 +87,7 @@ class TemporalEngine:
     async def start(self, launch: Launch) -> None:
         """Start the workflow of a run that is no turn, unless it was started before."""
         run, delay = launch.run, timedelta(seconds=launch.delay_seconds)
-        workflow, queue = _WORKFLOWS[launch.kind]
+        workflow, queue = WORKFLOWS[launch.kind]
         urgency = names.Lane.INTERACTIVE if launch.urgent else names.Lane.BATCH
         try:
             await self._client.start_workflow(
@@ -136,12 +136,12 @@ class TemporalEngine:
         await self._tell(lambda: self._handle(run).signal("decided", decision_id, rpc_timeout=_RPC))
 
     async def pause(self, run: RunRef, note: str) -> None:
-        """Ask a batch to rest."""
-        await self._tell(lambda: self._handle(run).signal("pause", note, rpc_timeout=_RPC))
+        """Ask a batch to rest; raises Unavailable (`run_not_begun`)."""
+        await self._signal(run, "pause", note)
 
     async def resume(self, run: RunRef) -> None:
-        """Let a batch go on."""
-        await self._tell(lambda: self._handle(run).signal("resume", rpc_timeout=_RPC))
+        """Let a batch go on; raises as `pause`."""
+        await self._signal(run, "resume")
 
     async def cancel(self, run: RunRef) -> None:
         """Ask a run's workflow to stop, as the Web UI's button does."""
@@ -165,6 +165,19 @@ class TemporalEngine:
 
     def _handle(self, run: RunRef) -> WorkflowHandle[Any, Any]:
         return self._client.get_workflow_handle(names.workflow_id(run.tenant_id, run.run_id))
+
+    async def _signal(self, run: RunRef, *signal: str) -> None:
+        """A signal that must not be lost: nothing else tells the workflow."""
+        name, *words = signal
+        try:
+            await self._handle(run).signal(name, args=words, rpc_timeout=_RPC)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                detail = "This run has not begun yet, or has just ended. Try again in a moment."
+                raise Unavailable(detail, code="run_not_begun") from None
+            raise unavailable(error) from None
+        except RuntimeError as error:
+            raise unavailable(error) from None
 
     async def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
         try:

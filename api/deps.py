@@ -9,7 +9,6 @@ from starlette.requests import HTTPConnection
 from api.state import State
 from domain.auth import Principal, Scope, first_role
 from domain.errors import Forbidden
-from domain.runs import Launch
 
 SUBPROTOCOL = "perdure"
 
@@ -21,14 +20,6 @@ async def state_of(request: HTTPConnection) -> State:
 
 
 Parts = Annotated[State, Depends(state_of)]
-
-
-async def start(parts: State, launch: Launch | None) -> str | None:
-    """Start a run that was accepted, if there is one to start; its id."""
-    if launch is None:
-        return None
-    await parts.launcher.launch(launch)
-    return launch.run.run_id
 
 
 def requires(scope: Scope) -> Callable[..., Awaitable[Principal]]:

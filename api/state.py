@@ -18,7 +18,7 @@ from db.calls import Calls
 from db.checks import Checks
 from db.experiments import Experiments
 from db.feeds import Feeds
-from db.launches import Launches
+from db.launched_runs import LaunchedRuns
 from db.leads import Leads
 from db.ledger import Ledger
 from db.prompts import PostgresPrompts
@@ -58,7 +58,7 @@ class State:
     alerts: Alerts
     cache: PostgresCache
     prompts: PostgresPrompts
-    launches: Launches
+    launches: LaunchedRuns
     feeds: Feeds
     leads: Leads
     scores: Scores

@@ -19,7 +19,7 @@ from db.calls import Calls
 from db.checks import Checks
 from db.experiments import Experiments
 from db.feeds import Feeds
-from db.launches import Launches
+from db.launched_runs import LaunchedRuns
 from db.leads import Leads
 from db.leases import Leases
 from db.ledger import Ledger
@@ -43,7 +43,7 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
     client = await connect(lazy=True)
     engine = TemporalEngine(client, settings)
     ledger, turns, runs = Ledger(database), Turns(database), Runs(database)
-    launches = Launches(database)
+    launches = LaunchedRuns(database)
     keeper = RunKeeper(turns, launches, engine)
     return State(
         settings=settings,

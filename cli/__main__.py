@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import keys, leads, models, runs, schedules, scoring
+from cli import checks, experiments, keys, leads, models, runs, schedules, scoring
 from domain.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(leads.app, name="leads")
 app.add_typer(scoring.app, name="scoring")
+app.add_typer(experiments.app, name="experiments")
+app.add_typer(checks.app, name="checks")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(models.budgets, name="budgets")
 app.add_typer(keys.tenants, name="tenants")

@@ -1,7 +1,9 @@
 """The API, as the operators' verbs and the demo call it."""
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,28 +13,17 @@ from domain.errors import Invalid, PerdureError, Unavailable
 from domain.settings import Settings
 
 Event = dict[str, Any]
+_PAUSE_SECONDS = 0.2
 
 
 class Client:
-    """Calls the API at PERDURE_API with PERDURE_API_KEY, or those of the local stack.
-
-    Raises Unavailable when nobody answers, and the API's own problems as PerdureError.
-    """
+    """Calls an API with a key. Raises Unavailable when nobody answers, and the API's own problems
+    as PerdureError."""
 
     def __init__(self, api: str, key: str) -> None:
         self._http = httpx.Client(
             base_url=api, headers={"X-API-Key": key}, timeout=httpx.Timeout(10, read=60)
         )
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Client":
-        """The client of these settings; raises Invalid when there is no key to be found."""
-        home = Home(settings.home)
-        key = settings.api_key.get_secret_value() if settings.api_key else home.read("api_key")
-        if key is None:
-            raise Invalid("Set PERDURE_API_KEY, or start `perdure up` first.", code="key_missing")
-        local = home.addresses().get("api") if settings.api_key is None else None
-        return cls(settings.api or local or "http://127.0.0.1:8000", key)
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """The answer's JSON, or None if it has none."""
@@ -64,39 +55,41 @@ class Client:
         """A run's events until its end. A connection that breaks is picked up where it was."""
         while True:
             try:
-                for event in self._stream(run_id, after):
+                for event in self.stream(f"/runs/{run_id}/events?after={after}"):
                     after = event["seq"]
                     yield event
                     if event["type"] == "run.finished":
                         return
                 return
             except httpx.TransportError:
-                continue
+                time.sleep(_PAUSE_SECONDS)
 
-    def stream(self, path: str, begun: Callable[[], object]) -> Iterator[Event]:
-        """The events of a stream, from the moment that `begun` is called."""
-        yield from self._read(path, {}, begun)
-
-    def _stream(self, run_id: str, after: int) -> Iterator[Event]:
-        headers = {"Last-Event-ID": str(after)}
-        yield from self._read(f"/api/v1/runs/{run_id}/events", headers, lambda: None)
-
-    def _read(
-        self, path: str, headers: dict[str, str], begun: Callable[[], object]
-    ) -> Iterator[Event]:
-        headers = {"Accept": "text/event-stream", **headers}
-        with self._http.stream("GET", path, headers=headers) as stream:
+    def stream(self, path: str) -> Iterator[Event]:
+        """The events of a stream, until it ends or breaks off."""
+        headers = {"Accept": "text/event-stream"}
+        with self._http.stream("GET", f"/api/v1{path}", headers=headers) as stream:
             if stream.is_error:
                 stream.read()
             _check(stream)
             for line in stream.iter_lines():
-                begun()
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
     def _silent(self) -> Unavailable:
         address = self._http.base_url
         return Unavailable(f"Nobody answers at {address}. Is `perdure up` running there?")
+
+
+def connect() -> Client:
+    """The client of the API at PERDURE_API with PERDURE_API_KEY, or of the local stack's; raises
+    Invalid (`key_missing`) when there is no key to be found."""
+    settings = Settings.from_env(os.environ)
+    home = Home(settings.home)
+    key = settings.api_key.get_secret_value() if settings.api_key else home.read("api_key")
+    if key is None:
+        raise Invalid("Set PERDURE_API_KEY, or start `perdure up` first.", code="key_missing")
+    local = home.addresses().get("api") if settings.api_key is None else None
+    return Client(settings.api or local or "http://127.0.0.1:8000", key)
 
 
 def _check(answer: httpx.Response) -> None:

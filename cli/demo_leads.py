@@ -3,10 +3,8 @@ own."""
 
 import csv
 import signal
-import threading
 import time
 from pathlib import Path
-from queue import Queue
 from typing import Any
 from urllib.parse import quote
 
@@ -49,7 +47,7 @@ def _play(console: Console, ready: dict[str, Any], folder: Path) -> None:
     _say(console, "All of them scored by the built-in rules")
     first = _batch(console, client, {})
     _say(console, f"{_LEAD} looks at prices and asks for a demo")
-    _change(console, client, ready)
+    _change(console, client)
     _say(console, "A model learned from the outcomes, approved by a second person")
     run_id = client.call("POST", "/ai/scoring/trainings", json={"name": "fit"})["run_id"]
     model = learn(client, run_id, console)
@@ -83,27 +81,16 @@ def _batch(console: Console, client: Client, body: dict[str, Any]) -> str:
     return run_id
 
 
-def _change(console: Console, client: Client, ready: dict[str, Any]) -> None:
-    """Post events, and show the score that arrives on the tenant's stream."""
-    arrived: Queue[dict[str, Any]] = Queue()
-    watching = threading.Event()
-    screen = Client(ready["api"], ready["api_key"])
-    threading.Thread(target=_watch, args=(screen, watching, arrived), daemon=True).start()
-    watching.wait(_WAIT_SECONDS)
+def _change(console: Console, client: Client) -> None:
+    """Post events, and show the score that arrives on the tenant's stream, which begins with it."""
     begun = time.monotonic()
     events = [{"type": "pricing_viewed"}, {"type": "pricing_viewed"}, {"type": "demo_requested"}]
     client.call("POST", f"/ai/leads/{_LEAD}/events", json={"events": events})
-    scored = arrived.get(timeout=_WAIT_SECONDS)
+    scored = next(client.stream("/ai/scoring/stream?after=0"))["data"]
     console.print(f"  {time.monotonic() - begun:.1f} s later, on the stream:")
     console.print(f"  it was {scored['before']:.0f}, and now")
     explain(console, scored)
     _check(scored["score"] > scored["before"], "the new score")
-
-
-def _watch(screen: Client, watching: threading.Event, arrived: "Queue[dict[str, Any]]") -> None:
-    for event in screen.stream("/api/v1/ai/scoring/stream", watching.set):
-        arrived.put(event["data"])
-        return
 
 
 def _test(client: Client, console: Console, model: str | None) -> str:
@@ -136,7 +123,7 @@ def _where(console: Console, ready: dict[str, Any], *runs: str) -> None:
     for label, run in zip(labels, runs, strict=True):
         workflow = quote(names.workflow_id("default", run), safe="")
         console.print(f"  {label}: {page}/workflows/{workflow}", soft_wrap=True)
-    schedule = quote("default/schedule/nightly", safe="")
+    schedule = quote(names.schedule_id("default", "nightly"), safe="")
     console.print(f"  the schedule: {page}/schedules/{schedule}", soft_wrap=True)
 
 

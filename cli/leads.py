@@ -2,11 +2,10 @@
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,11 +13,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from cli.batches import follow
-from cli.client import Client
+from cli.client import Client, connect
 from domain.errors import Invalid
 from domain.lead_files import FileKind, LeadFile
 from domain.leads import LeadRow, Rejected
-from domain.settings import Settings
 
 app = typer.Typer(help="Leads: import, list, score.", no_args_is_help=True)
 _out = Console(highlight=False)
@@ -31,7 +29,7 @@ _TYPES = {".csv": "text/csv", ".jsonl": "application/x-ndjson", ".ndjson": "appl
 def load(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Import a CSV or JSON Lines file. Bad lines go into FILE.rejects, the rest is loaded; the
     same file again changes nothing."""
-    report = load_file(_client(), file, _out)
+    report = load_file(connect(), file, _out)
     if report["rejected"] or report["stopped"]:
         raise typer.Exit(1)
 
@@ -64,7 +62,7 @@ def list_leads(
     order = "asc" if sort == "name" else "desc"
     query: dict[str, Any] = {"sort": sort, "order": order, "limit": limit}
     table = Table("lead", "score", "name", "company", "source", "outcome", box=None)
-    for lead in _client().call("GET", "/ai/leads", params=query)["items"]:
+    for lead in connect().call("GET", "/ai/leads", params=query)["items"]:
         profile, score = lead["profile"], lead["score"]
         cells = (str(profile.get(name, "")) for name in ("name", "company", "source"))
         shown = "" if score is None else f"{score:.0f}"
@@ -75,7 +73,7 @@ def list_leads(
 @app.command()
 def show(lead_id: str) -> None:
     """A lead's score, its reasons and its history."""
-    current = _client().call("GET", f"/ai/scoring/leads/{lead_id}")
+    current = connect().call("GET", f"/ai/scoring/leads/{lead_id}")
     explain(_out, current)
     for before in current["history"][1:]:
         time = before["calculated_at"][:19].replace("T", " ")
@@ -87,7 +85,35 @@ def score(lead_id: str, model: Annotated[str | None, typer.Option()] = None) -> 
     """Score one lead now."""
     body = {"lead_id": lead_id, "model": model}
     wait = {"Prefer": "wait=60"}
-    explain(_out, _client().call("POST", "/ai/scoring/leads", json=body, headers=wait))
+    explain(_out, connect().call("POST", "/ai/scoring/leads", json=body, headers=wait))
+
+
+@app.command()
+def event(
+    lead_id: str,
+    type: Annotated[str, typer.Argument(help="What happened, like pricing_viewed.")],
+    properties: Annotated[
+        list[str] | None, typer.Option("--property", help="name=value; may be repeated.")
+    ] = None,
+) -> None:
+    """Write down something that a lead did; a new score follows."""
+    pairs = (_pair(text) for text in properties or [])
+    connect().call(
+        "POST", f"/ai/leads/{lead_id}/events", json={"type": type, "properties": dict(pairs)}
+    )
+    _out.print(f"Kept. `perdure leads show {lead_id}` has the new score in a moment.")
+
+
+@app.command()
+def outcome(
+    lead_id: str,
+    outcome: Annotated[Literal["won", "lost"], typer.Argument()],
+    value: Annotated[float | None, typer.Option(help="What it was worth.")] = None,
+) -> None:
+    """Write down how it ended with a lead: what models learn from."""
+    body = {"outcome": outcome, "value": value}
+    connect().call("POST", f"/ai/leads/{lead_id}/outcome", json=body)
+    _out.print(f"{lead_id} is {outcome}.")
 
 
 @app.command()
@@ -103,7 +129,7 @@ def batch(
     body = {"model": model, "experiment": experiment, "failed_of": retry, "dry_run": dry_run}
     if filter is not None:
         body["filter"] = _json(filter)
-    client = _client()
+    client = connect()
     accepted = client.call("POST", "/ai/scoring/leads/batch", json=body)
     if dry_run:
         micros = accepted["cost_micros"]
@@ -124,14 +150,14 @@ def batch(
 @app.command()
 def pause(run_id: str, note: str = "") -> None:
     """Let a batch rest."""
-    _client().call("POST", f"/ai/scoring/batches/{run_id}/pause", json={"note": note})
+    connect().call("POST", f"/ai/scoring/batches/{run_id}/pause", json={"note": note})
     _out.print(f"{run_id} rests until `perdure leads resume {run_id}`.")
 
 
 @app.command()
 def resume(run_id: str) -> None:
     """Let a batch go on."""
-    _client().call("POST", f"/ai/scoring/batches/{run_id}/resume")
+    connect().call("POST", f"/ai/scoring/batches/{run_id}/resume")
     _out.print(f"{run_id} goes on.")
 
 
@@ -206,12 +232,15 @@ def _tell_rejects(report: dict[str, Any], kept: Path | None, out: Console) -> No
         out.print(f"All of them, with line numbers and reasons, are in {kept.name}.")
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise Invalid("--property is name=value.", code="request_invalid")
+    return name, value
+
+
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         raise Invalid("--filter is not JSON.", code="request_invalid") from None
-
-
-def _client() -> Client:
-    return Client.of(Settings.from_env(os.environ))

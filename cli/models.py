@@ -1,14 +1,12 @@
 """The operators' verbs for models: routes and deployments, usage, budgets, alerts."""
 
-import os
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.client import Client
-from domain.settings import Settings
+from cli.client import connect
 
 app = typer.Typer(help="Routes, deployments and their health.", no_args_is_help=True)
 budgets = typer.Typer(help="What may be spent on models.", no_args_is_help=True)
@@ -20,7 +18,7 @@ Dollars = Annotated[float | None, typer.Option(min=0, help="In dollars.")]
 @app.command("list")
 def list_models() -> None:
     """Every route, and every deployment with what the fleet knows of its health."""
-    client = _client()
+    client = connect()
     routes = Table("route", "policy", "deployments", "cache", "set by", box=None)
     for item in client.call("GET", "/models/routes"):
         route = item["route"]
@@ -36,7 +34,7 @@ def list_models() -> None:
 def list_budgets() -> None:
     """Every budget, and what was spent of it in this period."""
     table = Table("budget", "for", "per", "soft", "hard", "spent", box=None)
-    for item in _client().call("GET", "/budgets"):
+    for item in connect().call("GET", "/budgets"):
         spent = max((s["spent_micros"] for s in item["spending"]), default=0)
         who = item["scope"] if item["scope"] == "tenant" else f"{item['scope']} {item['subject']}"
         limits = (_dollars(item["soft_micros"]), _dollars(item["hard_micros"]))
@@ -63,14 +61,14 @@ def set_budget(
         "hard_micros": _micros(hard),
         "downgrade_to": downgrade_to,
     }
-    _client().call("PUT", f"/budgets/{budget_id}", json=body)
+    connect().call("PUT", f"/budgets/{budget_id}", json=body)
     _out.print(f"The budget {budget_id} holds from now on.")
 
 
 @budgets.command("delete")
 def delete_budget(budget_id: Id) -> None:
     """Remove a budget."""
-    _client().call("DELETE", f"/budgets/{budget_id}")
+    connect().call("DELETE", f"/budgets/{budget_id}")
     _out.print(f"The budget {budget_id} is gone.")
 
 
@@ -81,7 +79,7 @@ def usage(
 ) -> None:
     """What model calls took and what they cost, in the last 30 days."""
     groups = [name.strip() for name in by.split(",")]
-    report = _client().call("GET", "/usage", params={"group_by": by})
+    report = connect().call("GET", "/usage", params={"group_by": by})
     table = Table(*groups, "calls", "cached", "failed", "tokens", "cost", box=None)
     for row in report["items"]:
         table.add_row(*(str(row[group]) for group in groups), *_sums(row))
@@ -92,7 +90,7 @@ def usage(
 def alerts() -> None:
     """What administrators should know of, the latest first."""
     table = Table("last", "times", "what", "about", "details", box=None)
-    for item in _client().call("GET", "/alerts")["items"]:
+    for item in connect().call("GET", "/alerts")["items"]:
         told = ", ".join(f"{name} {value}" for name, value in item["data"].items())
         time = item["last_at"][:19].replace("T", " ")
         table.add_row(time, str(item["count"]), item["kind"], item["subject"], told)
@@ -120,7 +118,3 @@ def _dollars(micros: int | None) -> str:
 
 def _micros(dollars: float | None) -> int | None:
     return None if dollars is None else round(dollars * 1e6)
-
-
-def _client() -> Client:
-    return Client.of(Settings.from_env(os.environ))

@@ -1,16 +1,14 @@
 """The operators' verbs for runs and conversations; they talk to the API."""
 
-import os
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.client import Client
+from cli.client import Client, connect
 from cli.screen import show
 from domain.calls import Verdict
-from domain.settings import Settings
 
 app = typer.Typer(help="Look at runs, stop them, decide for them.", no_args_is_help=True)
 _out = Console()
@@ -25,7 +23,7 @@ def list_runs(
 ) -> None:
     """The latest runs."""
     query = {"status": status, "outcome": outcome, "limit": limit}
-    runs = _client().call("GET", "/runs", params={k: v for k, v in query.items() if v})
+    runs = connect().call("GET", "/runs", params={k: v for k, v in query.items() if v})
     table = Table("user", "status", "outcome", "steps", "tokens", "cost", "run", box=None)
     for run in runs["items"]:
         table.add_row(*_row(run))
@@ -36,26 +34,26 @@ def list_runs(
 @app.command("show")
 def show_run(run_id: RunId) -> None:
     """One run, and the questions that it put to people."""
-    _out.print_json(data=_client().call("GET", f"/runs/{run_id}"))
+    _out.print_json(data=connect().call("GET", f"/runs/{run_id}"))
 
 
 @app.command()
 def watch(run_id: RunId) -> None:
     """Follow a run until it ends."""
-    show(_out, _client().events(run_id))
+    show(_out, connect().events(run_id))
 
 
 @app.command()
 def cancel(run_id: RunId) -> None:
     """Stop a run; what it has said so far is kept."""
-    _client().call("POST", f"/runs/{run_id}/cancel")
+    connect().call("POST", f"/runs/{run_id}/cancel")
     _out.print("The run was asked to stop.")
 
 
 @app.command()
 def decide(run_id: RunId, decision_id: str, verdict: Verdict) -> None:
     """Answer the question that a run waits for, having looked at it with `show`."""
-    decide_for(_client(), run_id, decision_id, verdict)
+    decide_for(connect(), run_id, decision_id, verdict)
     _out.print(f"Recorded: {verdict}.")
 
 
@@ -72,16 +70,12 @@ def ask(
     thread: Annotated[str | None, typer.Option(help="Go on in this thread.")] = None,
 ) -> None:
     """Say something, and see the answer as it comes."""
-    client = _client()
+    client = connect()
     thread_id = thread or str(client.call("POST", "/threads")["id"])
     last = show(_out, client.events(client.say(thread_id, text)))
     _out.print(f"  thread {thread_id}", style="dim", highlight=False)
     if last.get("data", {}).get("outcome") not in ("answered", "degraded"):
         raise typer.Exit(1)
-
-
-def _client() -> Client:
-    return Client.of(Settings.from_env(os.environ))
 
 
 def _row(run: dict[str, Any]) -> tuple[str, ...]:

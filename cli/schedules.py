@@ -1,14 +1,12 @@
 """The operators' verbs for schedules: the same that Temporal's Web UI shows."""
 
-import os
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.client import Client
-from domain.settings import Settings
+from cli.client import connect
 
 app = typer.Typer(help="Work that comes again.", no_args_is_help=True)
 _out = Console(highlight=False)
@@ -19,7 +17,7 @@ _Id = Annotated[str, typer.Argument(help="The schedule's id.")]
 def list_schedules() -> None:
     """Every schedule, when it is next due, and how it went last."""
     table = Table("schedule", "does", "when", "next", "last", "state", box=None)
-    for item in _client().call("GET", "/schedules"):
+    for item in connect().call("GET", "/schedules"):
         table.add_row(*_cells(item))
     _out.print(table)
 
@@ -37,25 +35,25 @@ def add(
     """Create a schedule: a rescoring of all leads, or a check of the scores."""
     spec = {"cron": cron, "every_seconds": every, "time_zone": time_zone, "jitter_seconds": jitter}
     body = {"id": schedule_id, "spec": spec, "work": {"kind": kind}, "note": note}
-    _tell(_client().call("POST", "/schedules", json=body))
+    _tell(connect().call("POST", "/schedules", json=body))
 
 
 @app.command()
 def pause(schedule_id: _Id, note: str = "") -> None:
     """Start nothing more, and say why."""
-    _tell(_client().call("POST", f"/schedules/{schedule_id}/pause", json={"note": note}))
+    _tell(connect().call("POST", f"/schedules/{schedule_id}/pause", json={"note": note}))
 
 
 @app.command()
 def resume(schedule_id: _Id) -> None:
     """Go on from now."""
-    _tell(_client().call("POST", f"/schedules/{schedule_id}/resume"))
+    _tell(connect().call("POST", f"/schedules/{schedule_id}/resume"))
 
 
 @app.command()
 def trigger(schedule_id: _Id) -> None:
     """Start a run now."""
-    _tell(_client().call("POST", f"/schedules/{schedule_id}/trigger"))
+    _tell(connect().call("POST", f"/schedules/{schedule_id}/trigger"))
 
 
 @app.command()
@@ -66,13 +64,13 @@ def backfill(
 ) -> None:
     """Start what would have been started between two moments."""
     body = {"start_at": start, "end_at": end}
-    _tell(_client().call("POST", f"/schedules/{schedule_id}/backfill", json=body))
+    _tell(connect().call("POST", f"/schedules/{schedule_id}/backfill", json=body))
 
 
 @app.command()
 def delete(schedule_id: _Id) -> None:
     """Delete a schedule; its runs stay."""
-    _client().call("DELETE", f"/schedules/{schedule_id}")
+    connect().call("DELETE", f"/schedules/{schedule_id}")
     _out.print(f"The schedule {schedule_id} is gone.")
 
 
@@ -89,7 +87,3 @@ def _cells(item: dict[str, Any]) -> tuple[str, ...]:
     went = "" if last is None else last["outcome"] or "running"
     state = f"paused: {item['note']}" if item["paused"] else "active"
     return item["id"], item["work"]["kind"], f"{when} {spec['time_zone']}", following, went, state
-
-
-def _client() -> Client:
-    return Client.of(Settings.from_env(os.environ))

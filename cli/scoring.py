@@ -1,6 +1,5 @@
 """The operators' verbs for scoring models: the registry, trainings, comparisons."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.batches import follow
-from cli.client import Client
-from domain.settings import Settings
+from cli.client import Client, connect
 
 app = typer.Typer(help="Scoring models: add, train, approve, compare.", no_args_is_help=True)
 _out = Console(highlight=False)
@@ -21,7 +19,7 @@ _Model = Annotated[str, typer.Argument(help="name.version")]
 def list_models() -> None:
     """Every version, the latest first."""
     table = Table("model", "kind", "status", "AUC", "calibration error", "by", box=None)
-    for model in _client().call("GET", "/ai/scoring/models"):
+    for model in connect().call("GET", "/ai/scoring/models"):
         metrics = model["metrics"] or {}
         figures = (f"{metrics[name]:.3f}" if metrics else "" for name in _FIGURES)
         table.add_row(model["id"], model["kind"], model["status"], *figures, model["created_by"])
@@ -38,7 +36,7 @@ def add(
 ) -> None:
     """Add a rule file as a candidate."""
     body = {"name": name, "rules": file.read_text(encoding="utf-8")}
-    model = _client().call("POST", "/ai/scoring/models", json=body)
+    model = connect().call("POST", "/ai/scoring/models", json=body)
     _out.print(f"{model['id']} is a candidate. Somebody else must approve it.")
 
 
@@ -50,7 +48,7 @@ def train(
 ) -> None:
     """Learn a model from the leads whose outcome is known."""
     body = {"name": name, "algorithm": algorithm, "exclude": exclude or []}
-    client = _client()
+    client = connect()
     run_id = client.call("POST", "/ai/scoring/trainings", json=body)["run_id"]
     if learn(client, run_id, _out) is None:
         raise typer.Exit(1)
@@ -96,7 +94,7 @@ def retire(model: _Model) -> None:
 @app.command()
 def compare(models: list[str]) -> None:
     """Let models score all leads, unseen, and put what they came to side by side."""
-    client = _client()
+    client = connect()
     accepted = client.call("POST", "/ai/scoring/models/test", json={"models": models})
     follow(client, accepted["run_id"], _out)
     show(_out, client.call("GET", f"/ai/scoring/batches/{accepted['run_id']}/results"))
@@ -104,12 +102,13 @@ def compare(models: list[str]) -> None:
 
 def show(out: Console, report: dict[str, Any]) -> None:
     """Arms side by side."""
-    table = Table("arm", "leads", "mean", "won of ended", "best tenth won", "worst", box=None)
+    columns = ("arm", "leads", "mean", "won of ended", "best tenth won", "worst", "AUC")
+    table = Table(*columns, box=None)
     for arm in report["arms"]:
         best, worst = (_rate(arm["deciles"][place]["conversion"]) for place in (0, -1))
-        whole = _rate(arm["conversion"])
-        mean = f"{arm['mean_score']:.1f}"
-        table.add_row(arm["arm"], f"{arm['leads']:,}", mean, whole, best, worst)
+        leads, mean = f"{arm['leads']:,}", f"{arm['mean_score']:.1f}"
+        area = "-" if arm["auc"] is None else f"{arm['auc']['value']:.2f}"
+        table.add_row(arm["arm"], leads, mean, _rate(arm["conversion"]), best, worst, area)
     out.print(table)
     for pair in report["agreement"]:
         correlation = pair["correlation"]
@@ -128,9 +127,5 @@ def _rate(conversion: dict[str, Any]) -> str:
 
 
 def _change(model: str, verb: str, status: str) -> None:
-    _client().call("POST", f"/ai/scoring/models/{model}/{verb}")
+    connect().call("POST", f"/ai/scoring/models/{model}/{verb}")
     _out.print(f"{model} is {status}.")
-
-
-def _client() -> Client:
-    return Client.of(Settings.from_env(os.environ))

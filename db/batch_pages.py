@@ -1,21 +1,18 @@
 """Batch pages: leads read and scores kept in order, each counted once, told once a second."""
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
-from db import ledger, scores, subjects
-from db.lead_filters import STANDING, conditions
-from db.scoring_models import settings_of
+from db import ledger, scores, scoring_tasks, selections
+from db.lead_filters import Condition
 from db.session import Connection, many, one
-from domain.batches import Batch, BatchCounts, BatchOpening, ChunkRef
+from domain.batches import Batch, BatchCounts, ChunkRef, Selection
 from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent
-from domain.experiments import ScoringPlan, assignments
+from domain.experiments import ScoringPlan
 from domain.runs import Outcome, RunRef
-from domain.scoring.work import LeadTask, PageDone, ScoringTask
+from domain.scoring.work import BatchProgress, PageDone, ScoringTask
 
-_CHUNKS, _PAGE = 2, 200
-_CALLS, _PAGES_OF_CALLS = 8, 5
 _FAIL = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
 SELECT %(tenant)s, %(run)s, f.lead, f.code, f.detail
@@ -24,23 +21,38 @@ WHERE NOT EXISTS (SELECT FROM lead_scores c
     WHERE c.tenant_id = %(tenant)s AND c.run_id = %(run)s AND c.lead_id = f.lead)
 ON CONFLICT DO NOTHING RETURNING lead_id
 """
+_KEPT = """
+SELECT b.plan, b.selection, b.parallel, b.total, b.scored, b.failed, r.user_id,
+    r.finished_at IS NOT NULL AS finished, r.cancelling
+FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
+WHERE b.tenant_id = %(tenant)s AND b.run_id = %(run)s
+"""
+_NOT_YET = """
+AND NOT EXISTS (SELECT FROM lead_scores c
+    WHERE c.tenant_id = l.tenant_id AND c.run_id = %(run)s AND c.lead_id = l.id)
+AND NOT EXISTS (SELECT FROM lead_failures x
+    WHERE x.tenant_id = l.tenant_id AND x.run_id = %(run)s AND x.lead_id = l.id)
+"""
 _COUNT = """
-UPDATE lead_batches SET scored = scored + %(scored)s, failed = failed + %(failed)s,
-    cost_micros = cost_micros + %(cost)s
+UPDATE lead_batches SET scored = scored + %(scored)s, failed = failed + %(failed)s
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND NOT closed
-RETURNING paused, clock_timestamp() - told_at > interval '1 second' AS due
+RETURNING scored, failed, paused, clock_timestamp() - told_at > interval '1 second' AS due
+"""
+_STOP = """
+UPDATE lead_batches SET closed = true WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 """
 _TELL = """
-UPDATE lead_batches b SET closed = %(closed)s, told = scored + failed,
+UPDATE lead_batches b SET told = scored + failed,
     told_at = clock_timestamp(),
     rate = (scored + failed - told)
         / greatest(extract(epoch FROM clock_timestamp() - told_at), 0.001)
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
-RETURNING total, scored, failed, rate, cost_micros
+RETURNING total, scored, failed, rate, (SELECT cost_micros FROM runs r
+    WHERE r.tenant_id = b.tenant_id AND r.id = b.run_id) AS cost_micros
 """
 _SHOWN = """
 SELECT b.run_id, b.mode, b.plan, b.selection, b.note, b.created_at, b.total, b.scored, b.failed,
-    b.rate, b.cost_micros, r.outcome, r.user_id AS created_by, r.finished_at,
+    b.rate, r.cost_micros, r.outcome, r.user_id AS created_by, r.finished_at,
     CASE WHEN r.cancelling AND r.finished_at IS NULL THEN 'cancelling'
         WHEN b.paused AND r.finished_at IS NULL THEN 'paused' ELSE r.status END AS status
 FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
@@ -51,105 +63,79 @@ ORDER BY b.created_at DESC, b.run_id DESC LIMIT %(limit)s
 """
 
 
-def opening(
-    total: int, parallel: int | None, chunk: int, *, asks: bool, finished: bool
-) -> BatchOpening:
-    """How a batch is cut. Where models are asked, `parallel` is how many leads wait for an answer
-    at once, all in one activity: what is kept after them is what they cost."""
-    if asks:
-        page = parallel or _CALLS
-        cut = {"parallel": 1, "chunk": min(chunk, page * _PAGES_OF_CALLS), "page": page}
-    else:
-        cut = {"parallel": parallel or _CHUNKS, "chunk": chunk, "page": _PAGE}
-    return BatchOpening(total=total, asks=asks, finished=finished, **cut)
+@dataclass(frozen=True, slots=True)
+class KeptBatch:
+    """A batch as the record has it; without a `total` its leads are not counted yet."""
+
+    plan: ScoringPlan
+    selection: Selection
+    user_id: str
+    parallel: int | None
+    total: int | None
+    scored: int
+    failed: int
+    finished: bool
+    cancelling: bool
+
+
+async def kept(connection: Connection, run: RunRef) -> KeptBatch | None:
+    """A batch; None if it was deleted."""
+    row = await one(connection, _KEPT, _values(run))
+    if row is None:
+        return None
+    plan = ScoringPlan.model_validate(row.pop("plan"))
+    selection = Selection.model_validate(row.pop("selection"))
+    return KeptBatch(plan=plan, selection=selection, **row)
 
 
 async def read(
-    connection: Connection,
-    ref: ChunkRef,
-    after: str,
-    size: int,
-    plan: ScoringPlan,
-    selection: tuple[str, dict[str, Any]],
-    user_id: str,
-    *,
-    again: bool,
+    connection: Connection, ref: ChunkRef, batch: KeptBatch, after: str, *, again: bool
 ) -> ScoringTask:
-    """The next leads of a chunk behind an id, as they are now."""
-    run = ref.run
-    settings = await settings_of(connection, run.tenant_id)
-    chosen, values = selection
-    condition, more = conditions(plan.filter)
-    values = values | {f"in_{name}": value for name, value in more.items()}
-    # A comparison looks back: it must not see what a lead did once the outcome was known.
-    past = ("coalesce(l.outcome_at, statement_timestamp())", "<") if plan.tests else ()
-    query = f"""
-        SELECT {subjects.columns(*past)}, statement_timestamp() AS as_of,
-            coalesce({condition.replace("%(", "%(in_")}, false) AS in_filter
-        FROM leads l {STANDING}
-        WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND l.id <= %(upto)s AND {chosen}
-          AND (NOT %(again)s OR NOT EXISTS (SELECT FROM lead_scores c
-            WHERE c.tenant_id = l.tenant_id AND c.run_id = %(run)s AND c.lead_id = l.id))
-          AND (NOT %(again)s OR NOT EXISTS (SELECT FROM lead_failures x
-            WHERE x.tenant_id = l.tenant_id AND x.run_id = %(run)s AND x.lead_id = l.id))
-        ORDER BY l.id LIMIT %(size)s
-    """
-    values |= {"tenant": run.tenant_id, "run": run.run_id, "after": after}
-    values |= {"upto": ref.chunk.upto, "size": size, "again": again}
-    rows = await many(connection, query, values)
-    leads = []
-    for found in map(subjects.read, rows):
-        lead_id = found.subject.lead_id
-        given = assignments(plan, run.tenant_id, lead_id, in_filter=found.in_filter)
-        leads.append(LeadTask(found.subject, found.digest, given))
-    return ScoringTask(
-        leads=leads,
-        user_id=user_id,
-        as_of=rows[0]["as_of"] if rows else datetime.now(UTC),
-        valid_hours=settings.valid_hours,
-        experiment_id=plan.experiment_id,
-    )
+    """The next leads of a chunk behind an id; `again`: without those that have a row already."""
+    chosen = selections.selected(batch.selection)
+    condition = f"l.id > %(after)s AND l.id <= %(upto)s AND {chosen.sql}"
+    values = chosen.values | _values(ref.run) | {"after": after, "upto": ref.chunk.upto}
+    page = Condition(condition + (_NOT_YET if again else ""), values)
+    tenant_id, plan, user = ref.run.tenant_id, batch.plan, batch.user_id
+    return await scoring_tasks.read(connection, tenant_id, plan, user, page, ref.size)
 
 
-async def keep(connection: Connection, run: RunRef, done: PageDone) -> tuple[int, int, int]:
-    """Keep scores and failures; how many leads were scored and failed for the first time, and
-    what the scores cost."""
-    scored, cost = 0, 0
-    if done.scored:
-        scored, cost = await scores.store(connection, run, done.task, done.scored)
+async def keep(connection: Connection, run: RunRef, done: PageDone) -> tuple[int, int]:
+    """Keep scores and failures; how many leads were scored and failed for the first time."""
+    scored = await scores.store(connection, run, done.task, done.scored) if done.scored else 0
     if not done.failed:
-        return scored, 0, cost
-    values = {
-        "tenant": run.tenant_id,
-        "run": run.run_id,
+        return scored, 0
+    values = _values(run) | {
         "leads": [failed.lead_id for failed in done.failed],
         "codes": [failed.code for failed in done.failed],
-        "details": [failed.detail for failed in done.failed],
+        "details": [failed.detail.replace("\0", "") for failed in done.failed],
     }
-    return scored, len(await many(connection, _FAIL, values)), cost
+    return scored, len(await many(connection, _FAIL, values))
 
 
-async def count(connection: Connection, run: RunRef, scored: int, failed: int, cost: int) -> bool:
-    """Add to a batch's counts, and tell its readers once a second; whether it is paused.
+async def count(connection: Connection, run: RunRef, scored: int, failed: int) -> BatchProgress:
+    """Add to a batch's counts, and tell its readers once a second; how far it is now.
 
     Raises Conflict (`run_finished`): then the page is not kept either.
 
     The row of the batch is locked from here on: nothing slow may follow in the transaction.
     """
-    values = {"tenant": run.tenant_id, "run": run.run_id}
-    counts = {"scored": scored, "failed": failed, "cost": cost}
-    row = await one(connection, _COUNT, values | counts)
+    row = await one(connection, _COUNT, _values(run) | {"scored": scored, "failed": failed})
     if row is None:
         raise Conflict("This batch has ended.", code="run_finished")
     if row["due"]:
         await tell(connection, run)
-    return bool(row["paused"])
+    return BatchProgress(scored=row["scored"], failed=row["failed"], paused=row["paused"])
 
 
-async def tell(connection: Connection, run: RunRef, *, closed: bool = False) -> None:
-    """Append how far a batch is to its events; once it is `closed`, no page is counted any more."""
-    values = {"tenant": run.tenant_id, "run": run.run_id, "closed": closed}
-    row = await one(connection, _TELL, values)
+async def stop(connection: Connection, run: RunRef) -> bool:
+    """Let no further page of a batch be counted; false for a run that is no batch."""
+    return (await connection.execute(_STOP, _values(run))).rowcount > 0
+
+
+async def tell(connection: Connection, run: RunRef) -> None:
+    """Append how far a batch is to its events."""
+    row = await one(connection, _TELL, _values(run))
     if row is None:
         return
     data = _counts(row).model_dump()
@@ -194,3 +180,7 @@ def _counts(row: dict[str, Any]) -> BatchCounts:
         eta_seconds=round(left / rate, 1) if rate else None,
         cost_micros=row["cost_micros"],
     )
+
+
+def _values(run: RunRef) -> dict[str, Any]:
+    return {"tenant": run.tenant_id, "run": run.run_id}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from db import batch_pages, cursors, scoring_plans, selections
+from db import batch_pages, batch_plans, cursors, selections
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.base import Page
@@ -76,13 +76,13 @@ class BatchReports:
         """What a batch would be; raises as accepting it does."""
         tenant_id = caller.tenant_id
         async with self._database.transaction(tenant_id) as connection:
-            plan = await scoring_plans.of_order(connection, tenant_id, order)
+            plan = await batch_plans.of(connection, tenant_id, order)
             leads = await selections.count(connection, tenant_id, order.selection)
             values = {"tenant": tenant_id, "models": plan.models}
             costs = await many(connection, _COSTS, values)
             rate = await _rate(connection, values)
         asking = [row for row in costs if row["kind"] == "llm"]
-        each, basis = self._each(asking)
+        each, basis = self._each(asking, plan.shares)
         seconds = leads / (_USUAL_CALLS_RATE if asking else rate)
         return Estimate(
             leads=leads,
@@ -92,15 +92,18 @@ class BatchReports:
             basis=basis,
         )
 
-    def _each(self, asking: list[dict[str, Any]]) -> tuple[float | None, str]:
+    def _each(
+        self, asking: list[dict[str, Any]], shares: dict[str, float]
+    ) -> tuple[float | None, str]:
         """What a lead costs, and how that is known."""
         if not asking:
             return 0.0, "no model calls"
         if all(row["cost"] is not None for row in asking):
-            return sum(row["cost"] for row in asking), "the last scores of these models"
+            last = sum(row["cost"] * shares[row["id"]] for row in asking)
+            return last, "the last scores of these models"
         if any(row["cost"] is None and row["route"] not in self._most for row in asking):
             return None, "unknown: score a few leads first, or give the deployment a price"
-        costs = (row["cost"] or self._most[row["route"]] for row in asking)
+        costs = ((row["cost"] or self._most[row["route"]]) * shares[row["id"]] for row in asking)
         return sum(costs), "the longest prompt and answer"
 
 

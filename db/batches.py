@@ -1,11 +1,11 @@
 """Batches: accepted, cut into chunks, scored page by page, counted exactly."""
 
-import uuid
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from db import batch_pages, launches, ledger, scoring_plans, selections
+from db import batch_pages, batch_plans, launches, ledger, selections
+from db.batch_pages import KeptBatch
 from db.lead_filters import STANDING
 from db.session import Connection, Database, many, one
 from domain import names
@@ -23,26 +23,20 @@ from domain.batches import (
     ChunkRef,
     Pausing,
     PlanRef,
-    Selection,
+    cut,
 )
 from domain.errors import Conflict, NotFound
 from domain.events import EventType, NewEvent
 from domain.experiments import ScoringPlan
 from domain.names import Kind
 from domain.runs import Launch, Outcome, RunClosing, RunRef
-from domain.scoring.work import BatchPage, PageDone
+from domain.scoring.work import BatchPage, BatchProgress, PageDone
 
 _CHUNKS_AT_ONCE = 50
 _KEEP = """
 INSERT INTO lead_batches (tenant_id, run_id, mode, plan, selection, parallel, note)
 VALUES (%(tenant)s, %(run)s, %(mode)s, %(plan)s, %(selection)s, %(parallel)s, %(note)s)
 ON CONFLICT DO NOTHING
-"""
-_READ = """
-SELECT b.plan, b.selection, b.parallel, b.total, b.scored, b.failed, b.paused, r.finished_at,
-    r.user_id
-FROM lead_batches b JOIN runs r ON r.tenant_id = b.tenant_id AND r.id = b.run_id
-WHERE b.tenant_id = %(tenant)s AND b.run_id = %(run)s
 """
 _UNKNOWN = """
 INSERT INTO lead_failures (tenant_id, run_id, lead_id, code, detail)
@@ -89,21 +83,19 @@ class Batches:
         self._database = database
         self._chunk = chunk
 
-    async def accept(self, caller: Principal, order: BatchOrder, mark: str | None) -> Accepted:
-        """Take a batch in; one without a lead ends at once. The same mark is the same batch.
+    async def accept(self, caller: Principal, order: BatchOrder, key: str, digest: str) -> Accepted:
+        """Take a batch in; one without a lead ends at once. The same key is the same batch.
 
-        Raises as `scoring_plans.of_order`, and NotFound (`batch_unknown`) for the batch whose
-        failed leads are to be tried again.
+        Raises Invalid (`key_reused`) if the digest of its order was another, and as
+        `batch_plans.of`.
         """
-        run_id = names.run_id(Kind.BATCH, mark or uuid.uuid4().hex[:16])
+        run_id = names.run_id(Kind.BATCH, key)
         run = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
         async with self._database.transaction(run.tenant_id) as connection:
-            plan = await scoring_plans.of_order(connection, run.tenant_id, order)
-            await _check_source(connection, run.tenant_id, order.selection)
-            launch = _launch(run, caller.user_id, order, plan)
-            if not await launches.accept(connection, launch):
+            plan = await batch_plans.of(connection, run.tenant_id, order)
+            launch = await _take_in(connection, run, caller.user_id, order, plan, digest)
+            if launch is None:
                 return Accepted(run_id=run_id, empty=False, launch=None)
-            await _keep(connection, run, order, plan)
             if await selections.has_any(connection, run.tenant_id, order.selection):
                 return Accepted(run_id=run_id, empty=False, launch=launch)
             await connection.execute(_TOTAL, _values(run) | {"total": 0, "failed": 0})
@@ -115,80 +107,80 @@ class Batches:
     async def open(self, ref: BatchRef, attempt: int) -> BatchOpening:
         """Begin a batch: count its leads, once. A schedule's batch is taken in here.
 
-        Raises as `accept`.
+        Raises as `accept`, and Conflict (`run_cancelled`).
         """
         run, asked = ref.run, ref.asked
         async with self._database.transaction(run.tenant_id) as connection:
             if asked.order is not None:
-                plan = await scoring_plans.of_order(connection, run.tenant_id, asked.order)
-                launch = _launch(run, asked.user_id, asked.order, plan)
-                if await launches.accept(connection, launch):
-                    await _keep(connection, run, asked.order, plan)
-            row = await one(connection, _READ, _values(run))
-            if row is None:
-                raise NotFound("This batch was deleted.", code="run_unknown")
-            await launches.begin(connection, run, attempt, None, "")
-            total = row["total"]
+                plan = await batch_plans.of(connection, run.tenant_id, asked.order)
+                await _take_in(connection, run, asked.user_id, asked.order, plan)
+            batch = _found(await batch_pages.kept(connection, run))
+            if batch.cancelling and not batch.finished:
+                raise Conflict("The run is being cancelled.", code="run_cancelled")
+            await launches.begin(connection, run, attempt)
+            total, failed = batch.total, batch.failed
             if total is None:
-                total = await _count(connection, run, row)
-            plan = ScoringPlan.model_validate(row["plan"])
-            asks = await _asks_models(connection, run.tenant_id, plan)
-        finished = row["finished_at"] is not None or not total
-        return batch_pages.opening(
-            total, row["parallel"], self._chunk, asks=asks, finished=finished
+                total, failed = await _count(connection, run, batch)
+            asks = await _asks_models(connection, run.tenant_id, batch.plan)
+        return BatchOpening(
+            total=total,
+            scored=batch.scored,
+            failed=failed,
+            asks=asks,
+            finished=batch.finished or not total,
+            **cut(self._chunk, batch.parallel, asks=asks),
         )
 
     async def chunks(self, ref: PlanRef) -> ChunkPlan:
         """The next chunks behind an id."""
         run = ref.run
         async with self._database.transaction(run.tenant_id) as connection:
-            row = await one(connection, _READ, _values(run))
-            assert row is not None
-            condition, values = selections.selected(Selection.model_validate(row["selection"]))
+            batch = _found(await batch_pages.kept(connection, run))
+            chosen = selections.selected(batch.selection)
             query = f"""
                 SELECT max(id) AS upto, count(*) AS leads FROM (
                     SELECT l.id, (row_number() OVER (ORDER BY l.id) - 1) / %(chunk)s AS part
                     FROM leads l {STANDING}
-                    WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND {condition}
+                    WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND {chosen.sql}
                     ORDER BY l.id LIMIT %(most)s) AS parts
                 GROUP BY part ORDER BY part
             """
-            values |= _values(run) | {"after": ref.after, "chunk": ref.chunk}
-            values["most"] = ref.chunk * _CHUNKS_AT_ONCE
-            parts = await many(connection, query, values)
+            most = ref.chunk * _CHUNKS_AT_ONCE
+            values = _values(run) | {"after": ref.after, "chunk": ref.chunk, "most": most}
+            parts = await many(connection, query, chosen.values | values)
         starts = [ref.after, *(part["upto"] for part in parts)]
         chunks = [
             Chunk(after=after, upto=part["upto"])
             for after, part in zip(starts, parts, strict=False)
         ]
-        full = sum(part["leads"] for part in parts) == values["most"]
+        full = sum(part["leads"] for part in parts) == most
         return ChunkPlan(chunks=tuple(chunks), last=not full)
 
-    async def turn_page(
-        self, ref: ChunkRef, after: str, size: int, done: PageDone | None, *, again: bool
+    async def next_page(
+        self, ref: ChunkRef, after: str, done: PageDone | None, *, again: bool
     ) -> BatchPage:
         """Keep what became of a page, count it, and read the next one, in one transaction.
 
-        `again`: an earlier attempt may have scored some of these leads, who are left out.
+        `again`: an earlier attempt may have scored some of these leads, who are left out. Raises
+        Conflict (`run_finished`).
         """
         async with self._database.transaction(ref.run.tenant_id) as connection:
-            row = await one(connection, _READ, _values(ref.run))
-            if row is None or row["finished_at"] is not None:
-                raise Conflict("This batch has ended.", code="run_finished")
-            plan = ScoringPlan.model_validate(row["plan"])
-            kept = await batch_pages.keep(connection, ref.run, done) if done else (0, 0, 0)
-            chosen = selections.selected(Selection.model_validate(row["selection"]))
-            task = await batch_pages.read(
-                connection, ref, after, size, plan, chosen, row["user_id"], again=again
-            )
-            paused = await batch_pages.count(connection, ref.run, *kept)
-        return BatchPage(task=task, paused=paused, scored=kept[0], failed=kept[1])
+            batch = _found(await batch_pages.kept(connection, ref.run))
+            kept = await batch_pages.keep(connection, ref.run, done) if done else (0, 0)
+            task = await batch_pages.read(connection, ref, batch, after, again=again)
+            progress = await batch_pages.count(connection, ref.run, *kept)
+        return BatchPage(task=task, batch=progress, cancelling=batch.cancelling)
+
+    async def keep_page(self, ref: ChunkRef, done: PageDone) -> BatchProgress:
+        """Keep what became of a page, and count it; raises Conflict (`run_finished`)."""
+        async with self._database.transaction(ref.run.tenant_id) as connection:
+            kept = await batch_pages.keep(connection, ref.run, done)
+            return await batch_pages.count(connection, ref.run, *kept)
 
     async def check(self, tenant_id: str, order: BatchOrder) -> None:
         """Raises as `accept` would for this order now."""
         async with self._database.transaction(tenant_id) as connection:
-            await scoring_plans.of_order(connection, tenant_id, order)
-            await _check_source(connection, tenant_id, order.selection)
+            await batch_plans.of(connection, tenant_id, order)
 
     async def pause(self, pausing: Pausing) -> None:
         """Write down that a batch rests, or goes on; one that has ended does neither."""
@@ -206,10 +198,13 @@ class Batches:
         run, ending = closing.ending.run, closing.ending
         async with self._database.transaction(run.tenant_id) as connection:
             if closing.asked.order is not None:
-                await _take_in(connection, run, closing.asked, closing.asked.order)
+                await _take_in_unplanned(
+                    connection, run, closing.asked.user_id, closing.asked.order
+                )
+            await batch_pages.stop(connection, run)
             ended = await launches.ended(connection, run)
             if ended is None:
-                await batch_pages.tell(connection, run, closed=True)
+                await batch_pages.tell(connection, run)
             counts = (await batch_pages.shown(connection, run)).counts
             if ended is not None:
                 return BatchResult(outcome=ended, scored=counts.scored, failed=counts.failed)
@@ -223,18 +218,24 @@ class Batches:
         return BatchResult(outcome=closed.outcome, scored=counts.scored, failed=counts.failed)
 
 
-async def _count(connection: Connection, run: RunRef, row: dict[str, Any]) -> int:
-    selection = Selection.model_validate(row["selection"])
-    unknown = 0
+def _found(batch: KeptBatch | None) -> KeptBatch:
+    if batch is None:
+        raise NotFound("This batch was deleted.", code="run_unknown")
+    return batch
+
+
+async def _count(connection: Connection, run: RunRef, batch: KeptBatch) -> tuple[int, int]:
+    """How many leads there are, and how many of the ids are none."""
+    unknown, selection = 0, batch.selection
     if selection.ids is not None:
         ids = {"ids": list(selection.ids)}
         unknown = len(await many(connection, _UNKNOWN, _values(run) | ids))
     total = unknown + await selections.count(connection, run.tenant_id, selection)
     await connection.execute(_TOTAL, _values(run) | {"total": total, "failed": unknown})
-    data = {"total": total, "plan": row["plan"]}
+    data = {"total": total, "plan": batch.plan.model_dump(mode="json")}
     event = NewEvent(type=EventType.BATCH_STARTED, data=data)
     await ledger.append(connection, run, 1, 0, [event], fenced=False)
-    return total
+    return total, unknown
 
 
 async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan) -> bool:
@@ -242,25 +243,25 @@ async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan
     return bool(row and row["asks"])
 
 
-async def _check_source(connection: Connection, tenant_id: str, selection: Selection) -> None:
-    selections.selected(selection)
-    if selection.failed_of is None:
-        return
-    run = RunRef(tenant_id=tenant_id, run_id=selection.failed_of)
-    if await one(connection, _READ, _values(run)) is None:
-        raise NotFound("There is no such batch.", code="batch_unknown")
+async def _take_in_unplanned(
+    connection: Connection, run: RunRef, user_id: str, order: BatchOrder
+) -> None:
+    """A schedule's batch whose order could not be carried out is there all the same, as failed."""
+    await _take_in(connection, run, user_id, order, ScoringPlan(default=order.model or "champion"))
 
 
 async def _take_in(
-    connection: Connection, run: RunRef, asked: BatchInput, order: BatchOrder
-) -> None:
-    """A schedule's batch whose order could not be carried out is there all the same, as failed."""
-    plan = ScoringPlan(default=order.model or "champion")
-    if await launches.accept(connection, _launch(run, asked.user_id, order, plan)):
-        await _keep(connection, run, order, plan)
-
-
-async def _keep(connection: Connection, run: RunRef, order: BatchOrder, plan: ScoringPlan) -> None:
+    connection: Connection,
+    run: RunRef,
+    user_id: str,
+    order: BatchOrder,
+    plan: ScoringPlan,
+    digest: str = "",
+) -> Launch | None:
+    """Write a batch down; None if it was before."""
+    launch = _launch(run, user_id, order, plan).model_copy(update={"digest": digest})
+    if not await launches.accept(connection, launch):
+        return None
     values = _values(run) | {
         "mode": order.mode.value,
         "plan": Jsonb(plan.model_dump(mode="json")),
@@ -269,6 +270,7 @@ async def _keep(connection: Connection, run: RunRef, order: BatchOrder, plan: Sc
         "note": order.note,
     }
     await connection.execute(_KEEP, values)
+    return launch
 
 
 def _launch(run: RunRef, user_id: str, order: BatchOrder, plan: ScoringPlan) -> Launch:

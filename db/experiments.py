@@ -4,7 +4,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from db import ledger, scoring_models, scoring_plans
-from db.session import Database, many, one
+from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.errors import Conflict, NotFound
 from domain.experiments import Experiment, NewExperiment
@@ -58,12 +58,8 @@ class Experiments:
 
     async def read(self, caller: Principal, experiment_id: str) -> Experiment:
         """One experiment; raises NotFound (`experiment_unknown`)."""
-        values = {"tenant": caller.tenant_id, "id": experiment_id}
         async with self._database.transaction(caller.tenant_id) as connection:
-            row = await one(connection, _READ, values)
-        if row is None:
-            raise _unknown()
-        return Experiment.model_validate(row)
+            return await shown(connection, caller.tenant_id, experiment_id)
 
     async def stop(self, caller: Principal, experiment_id: str) -> Experiment:
         """Stop an experiment: the champion scores all leads again. Raises as `read`."""
@@ -76,6 +72,14 @@ class Experiments:
                 connection, caller.tenant_id, caller.user_id, "experiment.stopped", experiment_id
             )
         return Experiment.model_validate(row)
+
+
+async def shown(connection: Connection, tenant_id: str, experiment_id: str) -> Experiment:
+    """One experiment; raises NotFound (`experiment_unknown`)."""
+    row = await one(connection, _READ, {"tenant": tenant_id, "id": experiment_id})
+    if row is None:
+        raise _unknown()
+    return Experiment.model_validate(row)
 
 
 def _taken(error: psycopg.errors.UniqueViolation) -> Conflict:

@@ -5,8 +5,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from db import ledger
-from db.session import Connection, Database, one
-from domain.errors import Conflict, NotFound, Superseded
+from db.session import Connection, one
+from domain.errors import Conflict, Invalid, NotFound, Superseded
 from domain.events import EventType, NewEvent
 from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
 
@@ -26,9 +26,9 @@ WITH run AS (
 )
 SELECT pg_notify('{ledger.CHANNEL}', %(tenant)s || '/' || id) FROM run
 """
-_PLAN = """
-SELECT l.launch FROM run_launches l JOIN runs r ON r.tenant_id = l.tenant_id AND r.id = l.run_id
-WHERE l.tenant_id = %(tenant)s AND l.run_id = %(run)s AND r.finished_at IS NULL AND r.step = 0
+_DIGEST = """
+SELECT launch->>'digest' AS digest FROM run_launches
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 """
 _LOCK = """
 SELECT finished_at, outcome, step, attempt, input_tokens, output_tokens, cost_micros
@@ -40,11 +40,6 @@ UPDATE runs SET status = 'finished', outcome = %(outcome)s, error_code = %(error
 WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
 _STATE = "SELECT outcome, cancelling FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
-# A batch that ends by somebody else's hand counts no page any more, and says how far it came.
-_CLOSE_BATCH = """
-UPDATE lead_batches SET closed = true WHERE tenant_id = %(tenant)s AND run_id = %(run)s
-RETURNING coalesce(total, 0) AS total, scored, failed
-"""
 # Attempts are numbered by Temporal: an attempt that starts late can never push a newer one out.
 _BEGIN = """
 UPDATE runs SET step = 1, attempt = %(attempt)s, status = 'running', active_at = now(),
@@ -55,33 +50,9 @@ RETURNING user_id, attempt
 """
 
 
-class Launches:
-    """Runs that need no more than a row, an input and an ending."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def accept(self, launch: Launch) -> bool:
-        """Take a run in; false if it was accepted before."""
-        async with self._database.transaction(launch.run.tenant_id) as connection:
-            return await accept(connection, launch)
-
-    async def plan(self, run: RunRef) -> Launch | None:
-        """How to start a run; None for one that is gone, has begun or has ended."""
-        async with self._database.transaction(run.tenant_id) as connection:
-            row = await one(connection, _PLAN, _values(run))
-        return Launch.model_validate(row["launch"]) if row else None
-
-    async def close(self, closing: RunClosing) -> Closed:
-        """End a run. The first ending wins; a later call gives that one back."""
-        async with self._database.transaction(closing.run.tenant_id) as connection:
-            counts = await one(connection, _CLOSE_BATCH, _values(closing.run))
-            closing = closing.model_copy(update={"result": counts}) if counts else closing
-            return await close(connection, closing)
-
-
 async def accept(connection: Connection, launch: Launch) -> bool:
-    """Take a run in, within a transaction; false if it was accepted before."""
+    """Take a run in, within a transaction; false if it was accepted before. Raises Invalid
+    (`key_reused`) if that was another order."""
     event = {"kind": launch.kind, "subject_id": launch.subject_id, "model": launch.model}
     values = _values(launch.run) | {
         "kind": launch.kind.value,
@@ -91,11 +62,20 @@ async def accept(connection: Connection, launch: Launch) -> bool:
         "event": ledger.encode(event),
         "launch": Jsonb(launch.model_dump(mode="json")),
     }
-    return await one(connection, _ACCEPT, values) is not None
+    if await one(connection, _ACCEPT, values) is not None:
+        return True
+    row = await one(connection, _DIGEST, _values(launch.run))
+    if row and launch.digest and row["digest"] and row["digest"] != launch.digest:
+        raise Invalid("This Idempotency-Key was used for another order.", code="key_reused")
+    return False
 
 
 async def begin(
-    connection: Connection, run: RunRef, attempt: int, worker: int | None, activity_id: str
+    connection: Connection,
+    run: RunRef,
+    attempt: int,
+    worker: int | None = None,
+    activity_id: str = "",
 ) -> str | None:
     """Take a run for this attempt; its user, or None if it has ended or a newer attempt has it."""
     mine = {"attempt": attempt, "worker": worker, "activity": activity_id}

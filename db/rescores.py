@@ -6,7 +6,6 @@ from typing import Any
 from db import launches
 from db.session import Connection, one
 from domain import scores
-from domain.names import Kind
 from domain.runs import Launch, RunRef
 
 # A change waits for those that follow it; a lead that keeps changing is scored less often.
@@ -28,6 +27,11 @@ _TAKE = """
 UPDATE lead_rescores SET run_id = NULL
 WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s AND run_id = %(run)s
 """
+_LEFT = """
+SELECT q.lead_id, r.user_id FROM lead_rescores q
+JOIN runs r ON r.tenant_id = q.tenant_id AND r.id = q.run_id
+WHERE q.tenant_id = %(tenant)s AND q.run_id = %(run)s
+"""
 _WANTED = "SELECT rescore FROM scoring_settings WHERE tenant_id = %(tenant)s"
 # Two changes of one lead at once: the second finds the run that the first has asked for.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/rescore/' || %(lead)s, 0))"
@@ -48,7 +52,9 @@ async def request(
         return None
     busy = asked is not None and asked["busy"]
     delay = _BUSY_DELAY_SECONDS if busy else _DELAY_SECONDS
-    launch = launch_of(tenant_id, user_id, lead_id, f"auto-{uuid.uuid4().hex[:12]}", delay=delay)
+    run_id = scores.score_run(lead_id, f"auto-{uuid.uuid4().hex[:12]}")
+    run = RunRef(tenant_id=tenant_id, run_id=run_id)
+    launch = scores.launch_of(run, user_id, lead_id, "the lead has changed", delay=delay)
     await connection.execute(_ASK, values | {"run": launch.run.run_id})
     await launches.accept(connection, launch)
     return launch
@@ -60,26 +66,9 @@ async def take(connection: Connection, run: RunRef, lead_id: str) -> None:
     await connection.execute(_TAKE, values)
 
 
-def launch_of(
-    tenant_id: str,
-    user_id: str,
-    lead_id: str,
-    mark: str,
-    *,
-    model: str | None = None,
-    delay: float = 0,
-) -> Launch:
-    """The run that scores one lead."""
-    run = RunRef(tenant_id=tenant_id, run_id=scores.score_run(lead_id, mark))
-    wanted = scores.ScoreInput(run=run, lead_id=lead_id, user_id=user_id, model=model)
-    why = f"{user_id:.60} asks" if not delay else "the lead has changed"
-    return Launch(
-        run=run,
-        kind=Kind.SCORE,
-        subject_id=lead_id,
-        user_id=user_id,
-        model=model or "champion",
-        summary=f"Score lead {lead_id}: {why}",
-        input=wanted.model_dump(mode="json"),
-        delay_seconds=delay,
-    )
+async def renew(connection: Connection, run: RunRef) -> None:
+    """Ask for another score if this run has ended without a look at the change it was for."""
+    values: dict[str, Any] = {"tenant": run.tenant_id, "run": run.run_id}
+    left = await one(connection, _LEFT, values)
+    if left is not None:
+        await request(connection, run.tenant_id, left["user_id"], left["lead_id"])

@@ -1,22 +1,21 @@
 """Scores: kept once per run, lead and arm, with all that an audit asks for."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
-from db import cursors, feeds, launches, ledger, rescores, scoring_plans, subjects
-from db.lead_filters import STANDING, conditions
+from db import cursors, feeds, launches, ledger, rescores, scoring_plans, scoring_tasks
+from db.lead_filters import Condition
 from db.leases import Lease
-from db.scoring_models import settings_of
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.chat import Attempt
 from domain.errors import NotFound
 from domain.events import EventType, NewEvent
-from domain.experiments import assignments
 from domain.runs import Outcome, RunClosing, RunRef
 from domain.scores import CurrentScore, LeadScored, ScoreInput, ScoreResult, reasoning
-from domain.scoring.work import LeadTask, Scored, ScoringTask
+from domain.scoring.work import Scored, ScoringTask
 
 _COLUMNS = """lead_id, score, confidence, reasoning, components, features, model_version, arm,
     experiment_id, shown, run_id, requested_by, inputs_digest, cost_micros, calculated_at,
@@ -43,7 +42,7 @@ WITH held AS MATERIALIZED (
             WHERE f.tenant_id = %(tenant)s AND f.run_id = %(run)s AND f.lead_id = g.lead)
         AND g.lead = ANY (ARRAY(SELECT id FROM held))
     ON CONFLICT DO NOTHING
-    RETURNING lead_id, arm, score, shown, cost_micros
+    RETURNING lead_id, arm, score, shown
 ), standing AS (
     INSERT INTO lead_standings AS s (tenant_id, lead_id, run_id, arm, score, calculated_at)
     SELECT %(tenant)s, lead_id, %(run)s, arm, score, %(as_of)s FROM stored WHERE shown
@@ -52,9 +51,15 @@ WITH held AS MATERIALIZED (
         score = excluded.score, calculated_at = excluded.calculated_at
     WHERE s.calculated_at <= excluded.calculated_at
 )
-SELECT count(*) FILTER (WHERE shown OR arm = %(first)s) AS leads,
-    coalesce(sum(cost_micros), 0) AS cost
-FROM stored
+SELECT count(*) FILTER (WHERE shown OR arm = %(first)s) AS leads FROM stored
+"""
+_STANDS = """
+SELECT 1 FROM lead_standings
+WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s AND run_id = %(run)s
+"""
+_ARMS = """
+SELECT arm FROM lead_scores
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND lead_id = %(lead)s
 """
 _BEFORE = "SELECT score FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s"
 _CURRENT = f"""
@@ -102,25 +107,50 @@ class Scores:
             if user is None:
                 return await _ended(connection, run)
             await rescores.take(connection, run, wanted.lead_id)
-            return await _task(connection, wanted, user)
+            task = await _read(connection, wanted, user)
+        if not task.leads:
+            raise NotFound("There is no such lead.", code="lead_unknown")
+        return task
 
     async def finish(
-        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Sequence[Scored]
+        self, wanted: ScoreInput, attempt: int, task: ScoringTask, scored: Scored
     ) -> ScoreResult:
-        """Keep the scores, tell the tenant's screens, and end the run; all of it or nothing."""
-        run, shown = wanted.run, next(one for one in scored if one.assignment.shown)
+        """Keep the score, tell the tenant's screens, and end the run; all of it or nothing. A
+        score that was overtaken by one of later inputs is kept, and told to nobody."""
+        run = wanted.run
         async with self._database.transaction(run.tenant_id) as connection:
             before = await one(connection, _BEFORE, _values(run, wanted.lead_id))
-            await store(connection, run, task, scored)
-            told = told_of(run, task, shown) | {"before": before["score"] if before else None}
+            await store(connection, run, task, [scored])
+            told = told_of(run, task, scored) | {"before": before["score"] if before else None}
             event = NewEvent(type=EventType.LEAD_SCORED, data=told)
             await ledger.append(connection, run, 1, attempt, [event])
-            result = {"score": shown.score.score, "model_version": shown.assignment.model}
+            result = {"score": scored.score.score, "model_version": scored.assignment.model}
             await launches.close(
                 connection, RunClosing(run=run, outcome=Outcome.COMPLETED, result=result)
             )
-            await feeds.publish(connection, feeds.scores_of(run.tenant_id), event.type, told)
-        return ScoreResult(outcome=Outcome.COMPLETED, **result)
+            if await one(connection, _STANDS, _values(run, wanted.lead_id)):
+                await feeds.publish(connection, feeds.scores_of(run.tenant_id), event.type, told)
+        shadows = any(not each.shown for each in task.leads[0].assignments)
+        return ScoreResult(outcome=Outcome.COMPLETED, shadows=shadows, **result)
+
+    async def shadows(self, wanted: ScoreInput) -> ScoringTask:
+        """The lead again, with the shadow arms that have not scored it for this run; no lead if it
+        was forgotten meanwhile."""
+        run = wanted.run
+        async with self._database.transaction(run.tenant_id) as connection:
+            rows = await many(connection, _ARMS, _values(run, wanted.lead_id))
+            done = {row["arm"] for row in rows}
+            task = await _read(connection, wanted, wanted.user_id)
+        leads = [
+            replace(lead, assignments=[a for a in lead.assignments if a.arm not in done])
+            for lead in task.leads
+        ]
+        return replace(task, leads=leads)
+
+    async def keep(self, wanted: ScoreInput, task: ScoringTask, scored: Sequence[Scored]) -> int:
+        """Keep scores of shadows; how many leads they are."""
+        async with self._database.transaction(wanted.run.tenant_id) as connection:
+            return await store(connection, wanted.run, task, scored)
 
     async def of_run(self, caller: Principal, run_id: str) -> LeadScored:
         """The score that a run has shown; raises NotFound (`lead_unscored`)."""
@@ -161,8 +191,8 @@ class Scores:
 
 async def store(
     connection: Connection, run: RunRef, task: ScoringTask, scored: Sequence[Scored]
-) -> tuple[int, int]:
-    """Keep scores that this run does not have yet; how many leads they are, and their cost."""
+) -> int:
+    """Keep scores that this run does not have yet; how many leads they are."""
     values = {
         "tenant": run.tenant_id,
         "run": run.run_id,
@@ -185,8 +215,7 @@ async def store(
         "costs": [item.cost_micros for item in scored],
     }
     row = await one(connection, _STORE, values)
-    assert row is not None
-    return int(row["leads"]), int(row["cost"])
+    return int(row["leads"]) if row else 0
 
 
 def told_of(run: RunRef, task: ScoringTask, shown: Scored) -> dict[str, Any]:
@@ -197,7 +226,7 @@ def told_of(run: RunRef, task: ScoringTask, shown: Scored) -> dict[str, Any]:
         "score": score.score,
         "confidence": score.confidence,
         "reasoning": reasoning(score.score, score.components),
-        "components": [component.__dict__ for component in score.components],
+        "components": [asdict(component) for component in score.components],
         "model_version": shown.assignment.model,
         "arm": shown.assignment.arm,
         "run_id": run.run_id,
@@ -205,28 +234,11 @@ def told_of(run: RunRef, task: ScoringTask, shown: Scored) -> dict[str, Any]:
     }
 
 
-async def _task(connection: Connection, wanted: ScoreInput, user_id: str) -> ScoringTask:
+async def _read(connection: Connection, wanted: ScoreInput, user_id: str) -> ScoringTask:
     tenant_id = wanted.run.tenant_id
     plan = await scoring_plans.current(connection, tenant_id, wanted.model)
-    settings = await settings_of(connection, tenant_id)
-    condition, values = conditions(plan.filter)
-    query = f"""
-        SELECT {subjects.columns()}, coalesce({condition}, false) AS in_filter,
-            statement_timestamp() AS as_of
-        FROM leads l {STANDING} WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s
-    """
-    row = await one(connection, query, values | {"tenant": tenant_id, "lead": wanted.lead_id})
-    if row is None:
-        raise NotFound("There is no such lead.", code="lead_unknown")
-    found = subjects.read(row)
-    chosen = assignments(plan, tenant_id, wanted.lead_id, in_filter=found.in_filter)
-    return ScoringTask(
-        leads=[LeadTask(found.subject, found.digest, chosen)],
-        user_id=user_id,
-        as_of=row["as_of"],
-        valid_hours=settings.valid_hours,
-        experiment_id=plan.experiment_id,
-    )
+    lead = Condition("l.id = %(lead)s", {"lead": wanted.lead_id})
+    return await scoring_tasks.read(connection, tenant_id, plan, user_id, lead, 1)
 
 
 async def _ended(connection: Connection, run: RunRef) -> ScoreResult:
@@ -236,7 +248,7 @@ async def _ended(connection: Connection, run: RunRef) -> ScoreResult:
 
 
 def _components(item: Scored) -> str:
-    listed = [component.__dict__ for component in item.score.components]
+    listed = [asdict(component) for component in item.score.components]
     return ledger.encode(listed)
 
 

@@ -15,6 +15,7 @@ from domain.scoring_models import (
     NewModel,
     ScoringModel,
     ScoringSettings,
+    SettingsChange,
 )
 
 _COLUMNS = """name || '.' || version AS id, name, version, kind, status, description, definition,
@@ -154,11 +155,14 @@ class ScoringModels:
         async with self._database.transaction(caller.tenant_id) as connection:
             return await settings_of(connection, caller.tenant_id)
 
-    async def set(self, caller: Principal, settings: ScoringSettings) -> ScoringSettings:
+    async def decide(self, caller: Principal, change: SettingsChange) -> ScoringSettings:
         """Decide anew; the audit keeps who did."""
-        values = {"tenant": caller.tenant_id, "user": caller.user_id} | settings.model_dump()
+        values = {"tenant": caller.tenant_id, "user": caller.user_id}
         async with self._database.transaction(caller.tenant_id) as connection:
-            await connection.execute(_SET, values)
+            await connection.execute(LOCK, values)
+            before = await settings_of(connection, caller.tenant_id)
+            settings = before.model_copy(update=change.model_dump(exclude_none=True))
+            await connection.execute(_SET, values | settings.model_dump())
             await ledger.audit(
                 connection,
                 caller.tenant_id,

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from db.session import Connection, many, one
-from domain.batches import BatchMode, BatchOrder
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import Conflict, NotFound
 from domain.experiments import Arm, ScoringPlan
 from domain.leads import LeadFilter
 from domain.scoring_models import BUILT_IN
@@ -15,11 +14,7 @@ SELECT (SELECT name || '.' || version FROM scoring_models
         WHERE tenant_id = %(tenant)s AND status = 'champion') AS champion,
     e.id, e.arms, e.filter
 FROM (SELECT 1) AS always LEFT JOIN experiments e ON e.tenant_id = %(tenant)s
-    AND e.status = 'running' AND %(experiments)s
-"""
-_EXPERIMENT = """
-SELECT id, arms, filter, status FROM experiments
-WHERE tenant_id = %(tenant)s AND id = %(experiment)s
+    AND e.status = 'running'
 """
 _STATUS = """
 SELECT name || '.' || version AS id, status FROM scoring_models
@@ -35,33 +30,10 @@ async def current(connection: Connection, tenant_id: str, model: str | None = No
     if model is not None:
         await check(connection, tenant_id, shown=[model])
         return ScoringPlan(default=model)
-    row = await one(connection, _CURRENT, {"tenant": tenant_id, "experiments": True})
+    row = await one(connection, _CURRENT, {"tenant": tenant_id})
     assert row is not None
     plan = ScoringPlan(default=row["champion"] or BUILT_IN)
     return with_arms(plan, row) if row["id"] is not None else plan
-
-
-async def of_order(connection: Connection, tenant_id: str, order: BatchOrder) -> ScoringPlan:
-    """What scores a batch; raises as `current`, and NotFound (`experiment_unknown`), Invalid
-    (`order_invalid`)."""
-    if order.mode is BatchMode.TEST:
-        if len(set(order.models)) < 2:
-            raise Invalid("A test compares at least two models.", code="order_invalid")
-        await check(connection, tenant_id, hidden=order.models)
-        return ScoringPlan(default=order.models[0], tests=tuple(dict.fromkeys(order.models)))
-    if order.models:
-        raise Invalid("Only a test takes several models.", code="order_invalid")
-    if order.experiment is None:
-        return await current(connection, tenant_id, order.model)
-    row = await one(connection, _EXPERIMENT, {"tenant": tenant_id, "experiment": order.experiment})
-    if row is None:
-        raise NotFound("There is no such experiment.", code="experiment_unknown")
-    if row["status"] != "running":
-        raise Conflict("This experiment is stopped.", code="experiment_stopped")
-    plan = await _champion_alone(connection, tenant_id, order.model)
-    planned = with_arms(plan, row)
-    await check_arms(connection, tenant_id, planned.arms)
-    return planned
 
 
 async def check_arms(connection: Connection, tenant_id: str, arms: Iterable[Arm]) -> None:
@@ -94,10 +66,3 @@ def with_arms(plan: ScoringPlan, row: dict[str, Any]) -> ScoringPlan:
     chosen = LeadFilter.model_validate(row["filter"]) if row["filter"] else None
     arms = tuple(Arm.model_validate(arm) for arm in row["arms"])
     return plan.model_copy(update={"experiment_id": row["id"], "arms": arms, "filter": chosen})
-
-
-async def _champion_alone(connection: Connection, tenant_id: str, model: str | None) -> ScoringPlan:
-    if model is not None:
-        return await current(connection, tenant_id, model)
-    row = await one(connection, _CURRENT, {"tenant": tenant_id, "experiments": False})
-    return ScoringPlan(default=(row and row["champion"]) or BUILT_IN)

@@ -4,28 +4,39 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from domain.base import Contract, Order
 from domain.experiments import ArmName, ModelId, ScoringPlan
 from domain.leads import LeadFilter, LeadId
 from domain.runs import Outcome, RunClosing, RunRef
-from domain.stored import storable
+from domain.stored import OneLine, Storable
 
-MOST_IDS = 10_000
+Note = Annotated[OneLine, Field(max_length=200)]
+Parallel = Annotated[int, Field(ge=1, le=32)]
+
+
+def _different(models: tuple[ModelId, ...]) -> tuple[ModelId, ...]:
+    if len(set(models)) < 2:
+        raise ValueError("a test compares at least two models")
+    return models
+
+
+Compared = Annotated[tuple[ModelId, ...], Field(max_length=8), AfterValidator(_different)]
 
 
 class Selection(Order):
     """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
 
-    ids: tuple[LeadId, ...] | None = Field(default=None, max_length=MOST_IDS)
+    ids: tuple[LeadId, ...] | None = Field(default=None, max_length=10_000)
     filter: LeadFilter | None = None
-    failed_of: Annotated[str, Field(max_length=200), AfterValidator(storable)] | None = None
+    failed_of: Annotated[Storable, Field(max_length=200)] | None = None
 
-    @property
-    def is_one(self) -> bool:
-        """Whether at most one way to choose is given."""
-        return sum(x is not None for x in (self.ids, self.filter, self.failed_of)) <= 1
+    @model_validator(mode="after")
+    def _one_way(self) -> "Selection":
+        if sum(way is not None for way in (self.ids, self.filter, self.failed_of)) > 1:
+            raise ValueError("give only one of ids, filter and failed_of")
+        return self
 
 
 class BatchMode(StrEnum):
@@ -43,35 +54,56 @@ class BatchOrder(Order):
     selection: Selection = Selection()
     model: ModelId | None = None
     experiment: ArmName | None = None
-    models: tuple[ModelId, ...] = Field(default=(), max_length=8)
-    parallel: int | None = Field(default=None, ge=1, le=32)
-    note: str = Field(default="", max_length=200)
+    models: Compared | tuple[()] = ()
+    parallel: Parallel | None = None
+    note: Note = ""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "BatchOrder":
+        if (self.mode is BatchMode.TEST) != bool(self.models):
+            raise ValueError("`models` are those of a test")
+        return self
 
 
 class BatchInput(Contract):
     """What LeadBatch starts with. A batch that a schedule starts brings its `order`; one that the
-    API accepted has it in the record. `cursor` and the counts: how far an earlier run of
-    the same workflow had come when it began a new history."""
+    API accepted has it in the record. `cursor`: how far an earlier run of the same workflow
+    had come when it began a new history."""
 
     tenant_id: str
     user_id: str
     order: BatchOrder | None = None
     cursor: str = ""
     paused: bool = False
-    scored: int = 0
-    failed: int = 0
 
 
 class BatchOpening(Contract):
-    """What a batch was found to be, and how it is cut: `parallel` chunks at a time, in pages.
-    `asks`: a model is asked for each lead. `finished`: there is nothing to do, or it has ended."""
+    """What a batch was found to be, how far it is, and how it is cut: `parallel` chunks at a time,
+    in pages. `asks`: a model is asked for each lead. `finished`: there is nothing to do, or it has
+    ended."""
 
     total: int
+    scored: int = 0
+    failed: int = 0
     parallel: int
     chunk: int
     page: int
     asks: bool = False
     finished: bool = False
+
+
+_CHUNKS, _PAGE = 2, 200
+_CALLS, _PAGES_OF_CALLS = 8, 5
+
+
+def cut(chunk: int, parallel: int | None, *, asks: bool) -> dict[str, int]:
+    """How a batch is cut: chunks at a time, leads of a chunk and of a page. Where models are asked,
+    `parallel` is how many leads wait for an answer at once, all in one activity: what is kept
+    after them is what they cost."""
+    if asks:
+        page = parallel or _CALLS
+        return {"parallel": 1, "chunk": min(chunk, page * _PAGES_OF_CALLS), "page": page}
+    return {"parallel": parallel or _CHUNKS, "chunk": chunk, "page": _PAGE}
 
 
 class Chunk(Contract):
@@ -107,8 +139,9 @@ class ChunkRef(Contract):
 
 
 class ChunkResult(Contract):
-    """What became of a chunk. `paused_at`: it stopped behind this id, because the batch is paused;
-    `over_budget`: the money ran out, so what is left was not asked."""
+    """What a chunk came to; `scored` and `failed` are those of the whole batch by then.
+    `paused_at`: it stopped behind this id, because the batch is paused; `over_budget`: the money
+    ran out, so what is left was not asked."""
 
     scored: int
     failed: int

@@ -10,7 +10,7 @@ from domain.base import Contract
 from domain.calls import PlannedCall, ToolCallView
 from domain.models import Completion, PromptMessage
 from domain.names import ID_PATTERN
-from domain.runs import Outcome, RunRef
+from domain.runs import Outcome, RunClosing, RunRef
 
 MAX_TEXT_BYTES = 64 * 1024
 MessageId = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -131,6 +131,11 @@ class TurnClosing(Contract):
     outcome: Outcome
     error_code: str | None = None
     error_detail: str | None = None
+
+    @classmethod
+    def of(cls, closing: RunClosing) -> "TurnClosing":
+        """A turn's closing is that of any run, without a result."""
+        return cls.model_validate(closing.model_dump(exclude={"result"}))
 
 
 class Opening(Contract):

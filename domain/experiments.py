@@ -81,6 +81,18 @@ class ScoringPlan(Contract):
             return list(dict.fromkeys(self.tests))
         return list(dict.fromkeys([self.default, *(arm.model for arm in self.arms)]))
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """How many scores each model makes for a lead, on average; a lead that the filter leaves
+        out counts as one that it finds."""
+        if self.tests or not self.arms:
+            return dict.fromkeys(self.models, 1.0)
+        whole = sum(arm.weight for arm in self.arms if not arm.shadow)
+        found = dict.fromkeys(self.models, 0.0)
+        for arm in self.arms:
+            found[arm.model] += 1 if arm.shadow else arm.weight / whole
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

@@ -76,6 +76,11 @@ def workflow_id(tenant_id: str, run: str) -> str:
     return f"{tenant_id}/{kind}/{business_id}"
 
 
+def schedule_id(tenant_id: str, schedule: str) -> str:
+    """The id of a tenant's schedule in Temporal."""
+    return f"{tenant_id}/schedule/{schedule}"
+
+
 def run_of(workflow: str) -> str:
     """The id of the run that a workflow id stands for: the inverse of `workflow_id`."""
     _, kind, business_id = workflow.split("/", 2)

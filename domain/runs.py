@@ -81,7 +81,8 @@ class RunClosing(Contract):
 class Launch(Contract):
     """A run that is to be started: its workflow's input, and what the Web UI shows of it.
 
-    `delay_seconds` lets what follows at once join this run; `model` is what its row says.
+    `delay_seconds` lets what follows at once join this run; `model` is what its row says; `digest`
+    is that of the order which a caller's key stands for.
     """
 
     run: RunRef
@@ -93,6 +94,7 @@ class Launch(Contract):
     input: dict[str, Any]
     delay_seconds: float = 0
     urgent: bool = True
+    digest: str = ""
 
 
 class Closed(Contract):

@@ -1,5 +1,6 @@
 """Schedules: work that comes again, as Temporal Schedules keep it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from domain.base import Contract, Order
-from domain.batches import BatchOrder
+from domain.batches import BatchOrder, Note
 from domain.checks import CheckOrder
 from domain.names import ID_PATTERN
 from domain.runs import Outcome
@@ -55,7 +56,7 @@ class NewSchedule(Order):
     id: ScheduleId
     spec: ScheduleSpec
     work: ScheduledWork = ScheduledWork()
-    note: str = Field(default="", max_length=200)
+    note: Note = ""
     paused: bool = False
 
 
@@ -81,3 +82,10 @@ class Schedule(Contract):
     running: list[str]
     skipped: int
     created_at: datetime | None
+
+    def ended(self, outcomes: Mapping[str, Outcome | None]) -> "Schedule":
+        """The same with how its last runs ended."""
+        runs = [
+            run.model_copy(update={"outcome": outcomes.get(run.run_id)}) for run in self.last_runs
+        ]
+        return self.model_copy(update={"last_runs": runs})

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from domain.base import Contract
 from domain.names import Kind, run_id
-from domain.runs import Outcome, RunRef
+from domain.runs import Launch, Outcome, RunRef
 
 _REASONS = 3
 
@@ -74,16 +74,34 @@ class ScoreInput(Contract):
 
 
 class ScoreResult(Contract):
-    """How a score ended."""
+    """How a score ended; `shadows`: others are to score the lead too, and nobody waits for them."""
 
     outcome: Outcome
     score: float | None = None
     model_version: str | None = None
+    shadows: bool = False
 
 
 def score_run(lead_id: str, mark: str) -> str:
     """The id of the run that scores a lead; the mark tells one asking from another."""
     return run_id(Kind.SCORE, lead_id, mark)
+
+
+def launch_of(
+    run: RunRef, user_id: str, lead_id: str, why: str, model: str | None = None, *, delay: float = 0
+) -> Launch:
+    """The run that scores one lead, after `delay` seconds."""
+    wanted = ScoreInput(run=run, lead_id=lead_id, user_id=user_id, model=model)
+    return Launch(
+        run=run,
+        kind=Kind.SCORE,
+        subject_id=lead_id,
+        user_id=user_id,
+        model=model or "champion",
+        summary=f"Score lead {lead_id}: {why}",
+        input=wanted.model_dump(mode="json"),
+        delay_seconds=delay,
+    )
 
 
 def total(components: Sequence[Component]) -> float:
@@ -126,6 +144,3 @@ class Bin(Contract):
     low: float
     high: float
     count: int
-
-
-Direction = Literal["asc", "desc"]

@@ -119,6 +119,14 @@ class ScoringSettings(Contract):
     rescore: bool = True
 
 
+class SettingsChange(Order):
+    """What a tenant decides anew; what is left out stays as it is."""
+
+    four_eyes: bool | None = None
+    valid_hours: float | None = Field(default=None, gt=0, le=24 * 366)
+    rescore: bool | None = None
+
+
 def rules_of(text: str) -> dict[str, Any]:
     """The definition of a `rules` model; raises Invalid (`rules_invalid`)."""
     return {"text": text, "rules": parse(text).model_dump(mode="json", exclude_defaults=True)}

@@ -30,7 +30,13 @@ def moment(time: datetime) -> datetime:
     return aware
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 Time = Annotated[datetime, AfterValidator(moment)]
+Storable = Annotated[str, AfterValidator(storable)]
+OneLine = Annotated[Storable, AfterValidator(_one_line)]
 
 
 def _check(value: Any, depth: int) -> None:

@@ -98,7 +98,7 @@ class TestScores:
     @pytest.mark.parametrize(
         ("body", "status", "code"),
         [
-            ({"ids": ["a"], "filter": {}}, 422, "order_invalid"),
+            ({"ids": ["a"], "filter": {}}, 422, "request_invalid"),
             ({"ids": ["a b"]}, 422, "request_invalid"),
             ({"filter": {"country": "DE"}}, 422, "request_invalid"),
             ({"dryrun": True}, 422, "request_invalid"),
@@ -231,6 +231,8 @@ class TestComparison:
         assert {arm["leads"] for arm in arms.values()} == {100}
         assert arms[one]["mean_score"] == 30
         assert arms[other]["conversion"]["rate"] == 0.3
+        assert arms[other]["auc"]["value"] > arms[one]["auc"]["value"]
+        assert arms[other]["auc"]["low"] < arms[other]["auc"]["value"]
         assert sum(decile["leads"] for decile in arms[other]["deciles"]) == 100
         best = arms[other]["deciles"][0]["conversion"]
         assert best["low"] < best["rate"] < best["high"] or best["rate"] in (0, 1)
@@ -246,7 +248,7 @@ class TestComparison:
         ("models", "status", "code"),
         [
             (["starter.0"], 422, "request_invalid"),
-            (["starter.0", "starter.0"], 422, "order_invalid"),
+            (["starter.0", "starter.0"], 422, "request_invalid"),
             (["starter.0", "none.1"], 404, "model_unknown"),
         ],
     )
@@ -317,7 +319,15 @@ class TestExperiments:
         assert {row["lead_id"] for row in dark} == set(ids)
         assert team.current(ids[0])["arm"] != "dark"
         assert "dark" in {s["arm"] for s in team.current(ids[0], shadows=True)["history"]}
+        for number, lead in enumerate(ids):
+            outcome = "won" if number % 3 else "lost"
+            team.boss.post(
+                f"{AI}/leads/{lead}/outcome", json={"outcome": outcome}
+            ).raise_for_status()
         report = team.boss.get(f"{SCORING}/experiments/x/results").json()
+        (between,) = report["differences"]
+        assert set(between["arms"]) == {"old", "new"}
+        assert between["difference"]["low"] < 0 < between["difference"]["high"]
         leads = {arm["arm"]: arm["leads"] for arm in report["arms"]}
         assert leads["dark"] == 60
         assert leads["old"] + leads["new"] == 60

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sales import Team
+from tests.sales import AI, Team
 from tests.stack import ROOT, Stack
 
 
@@ -67,6 +67,64 @@ class TestLeads:
             assert answer.returncode == 1
             assert len(answer.stderr.splitlines()) == 1
         assert ".csv, .jsonl or .ndjson" in wrong.stderr
+
+
+class TestWhatWasSeen:
+    def test_events_and_outcomes_are_written_down(self, team: Team) -> None:
+        team.put("l1", country="AT")
+
+        kept = perdure(team, "leads", "event", "l1", "viewed", "--property", "page=prices")
+        ended = perdure(team, "leads", "outcome", "l1", "won", "--value", "900")
+        wrong = perdure(team, "leads", "event", "l1", "viewed", "--property", "page")
+
+        assert (kept.returncode, ended.returncode, wrong.returncode) == (0, 0, 1)
+        (event,) = team.boss.get(f"{AI}/leads/l1/events").json()
+        assert (event["type"], event["properties"]) == ("viewed", {"page": "prices"})
+        lead = team.boss.get(f"{AI}/leads/l1").json()
+        assert (lead["outcome"], lead["outcome_value"]) == ("won", 900)
+        assert "name=value" in wrong.stderr
+
+
+class TestExperiments:
+    def test_an_experiment_is_begun_read_and_stopped(self, team: Team) -> None:
+        model = team.model()
+        arms = ("--arm", "old=starter.0:3", "--arm", f"new={model}", "--shadow", "dark=starter.0")
+        begun = perdure(team, "experiments", "begin", "ab", *arms)
+        ids = team.fill(40, country="AT")
+        perdure(team, "leads", "batch")
+        for number, lead in enumerate(ids):
+            outcome = "won" if number % 2 else "lost"
+            team.boss.post(f"{AI}/leads/{lead}/outcome", json={"outcome": outcome})
+
+        listed = perdure(team, "experiments", "list")
+        results = perdure(team, "experiments", "results", "ab")
+        stopped = perdure(team, "experiments", "stop", "ab")
+        wrong = perdure(team, "experiments", "begin", "cd", "--arm", "new")
+
+        assert begun.returncode == stopped.returncode == 0
+        assert f"old=starter.0, new={model}, dark=starter.0 (shadow)" in listed.stdout
+        assert "points won, 95 % between" in results.stdout
+        assert wrong.returncode == 1
+        assert "name=model" in wrong.stderr
+
+
+class TestChecks:
+    def test_a_check_shows_what_moved_and_whom_it_passes_over(self, team: Team) -> None:
+        rules = '[[rule]]\nfactor="home"\nfield="country"\nis_in=["AT"]\npoints=80'
+        team.model(rules=rules)
+        team.fill(40, country="AT")
+        team.load("id,country\n" + "".join(f"d{n},DE\n" for n in range(40)))
+        perdure(team, "leads", "batch")
+
+        unfair = perdure(team, "checks", "run", "--attribute", "country")
+        plain = perdure(team, "checks", "run")
+        listed = perdure(team, "checks", "list")
+
+        assert unfair.returncode == 1
+        assert "Alerts: 1." in unfair.stdout
+        assert any(line.split()[:2] == ["DE", "40"] for line in unfair.stdout.splitlines())
+        assert (plain.returncode, "Nothing to worry about" in plain.stdout) == (0, True)
+        assert len(listed.stdout.splitlines()) == 3
 
 
 class TestSchedules:

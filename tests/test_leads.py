@@ -265,6 +265,7 @@ class TestOnChange:
             assert answer.status_code == 202
 
         wait_until(lambda: team.current("a")["score"] == 90)
+        wait_until(lambda: stream.events and stream.events[-1]["data"]["score"] == 90)
 
         scores = [event["data"]["score"] for event in stream.events]
         assert scores[0] == 50

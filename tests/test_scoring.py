@@ -14,7 +14,7 @@ from adapters.rules import starter_rules
 from domain.checks import histogram, score_histogram, stability
 from domain.errors import Invalid
 from domain.experiments import Arm, arm_of
-from domain.reports import conversion
+from domain.reports import auc, conversion, difference
 from domain.scores import Score, total
 from domain.scoring.generated import generate
 from domain.scoring.inputs import Input
@@ -250,6 +250,25 @@ class TestStatistics:
         # Newcombe, 1998: 1 of 10 is 0.0179 to 0.4042.
         assert (found.low, found.high) == (0.0179, 0.4042)
         assert conversion(0, 0).rate is None
+
+    def test_a_difference_of_rates_has_the_books_interval(self) -> None:
+        found = difference(conversion(70, 56), conversion(80, 48))
+
+        # Newcombe, 1998, method 10: 56 of 70 less 48 of 80 is 0.0524 to 0.3339.
+        assert found is not None
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (0.2, 0.0524, 0.3339), abs=2e-4
+        )
+        assert difference(conversion(0, 0), conversion(80, 48)) is None
+
+    def test_the_area_under_the_curve_has_the_books_error(self) -> None:
+        # Hanley and McNeil, 1982: 0.893 with 51 above and 58 below has a standard error of 0.032.
+        found = auc(51, 58, 0.893 * 51 * 58 + 51 * 52 / 2)
+
+        assert found is not None
+        assert found.value == 0.893
+        assert found.high - found.value == pytest.approx(1.96 * 0.032, abs=1e-3)
+        assert auc(0, 58, 0) is None
 
     def test_stability_is_nothing_for_the_same_and_much_for_the_other(self) -> None:
         before = [float(n % 100) for n in range(1_000)]

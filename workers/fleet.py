@@ -8,6 +8,7 @@ from activities.batches import BatchActivities
 from activities.chat import ChatActivities
 from activities.checks import CheckActivities
 from activities.leads import LeadActivities
+from activities.runs import RunActivities
 from activities.trainings import TrainingActivities
 from domain.names import TaskQueue
 from workflows.batches import LeadBatch
@@ -26,6 +27,7 @@ class Wired:
     batches: BatchActivities
     trainings: TrainingActivities
     checks: CheckActivities
+    runs: RunActivities
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
 
 
 def _leads(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.leads.score_lead, wired.leads.close_run)
+    return (wired.leads.score_lead, wired.leads.score_shadows, wired.runs.close_run)
 
 
 def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
@@ -65,7 +67,7 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         batches.close_batch,
         wired.trainings.train_model,
         wired.checks.check_scores,
-        wired.leads.close_run,
+        wired.runs.close_run,
     )
 
 

@@ -9,7 +9,7 @@ from activities.batches import BatchActivities
 from activities.chat import ChatActivities
 from activities.checks import CheckActivities
 from activities.leads import LeadActivities
-from activities.runs import RunKeeper
+from activities.runs import RunActivities, RunKeeper
 from activities.scoring import Scorers
 from activities.trainings import TrainingActivities
 from adapters.mcp.task_server import caller_in_meta, task_server
@@ -20,7 +20,7 @@ from adapters.temporal import TemporalEngine
 from db.batches import Batches
 from db.calls import Calls
 from db.checks import Checks
-from db.launches import Launches
+from db.launched_runs import LaunchedRuns
 from db.leases import Lease
 from db.ledger import Ledger
 from db.prompts import PostgresPrompts
@@ -45,7 +45,7 @@ async def wired(
 
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
-    turns, launches = Turns(database), Launches(database)
+    turns, launches = Turns(database), LaunchedRuns(database)
     gateway = LateGateway(settings, database)
     if talks:
         await gateway.warm_up()
@@ -66,10 +66,11 @@ async def wired(
                 keeper=RunKeeper(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
-            leads=LeadActivities(Scores(database, lease), scorers, launches),
+            leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LateLearner(), registry),
             checks=CheckActivities(Checks(database)),
+            runs=RunActivities(launches),
         )
     finally:
         await toolbox.aclose()

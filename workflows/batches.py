@@ -38,8 +38,7 @@ class LeadBatch:
         self._paused = asked.paused
         self._noting = asyncio.Lock()
         self._over_budget = False
-        self._scored, self._failed = asked.scored, asked.failed
-        self._total = 0
+        self._total = self._scored = self._failed = 0
 
     @workflow.signal
     async def pause(self, note: str = "") -> None:
@@ -62,7 +61,7 @@ class LeadBatch:
         result = await workflow.execute_local_activity_method(
             BatchActivities.close_batch, BatchClosing(ending=ending, asked=asked), **policy.STORE
         )
-        workflow.upsert_search_attributes([names.OUTCOME.value_set(result.outcome.value)])
+        endings.tell(result.outcome)
         return result
 
     async def _score(self, asked: BatchInput) -> Outcome:
@@ -73,6 +72,7 @@ class LeadBatch:
             **policy.BATCH,
         )
         self._total = opening.total
+        self._reach(opening.scored, opening.failed)
         if opening.finished:
             return Outcome.COMPLETED
         cursor, plans = asked.cursor, 0
@@ -110,8 +110,7 @@ class LeadBatch:
                 summary=f"leads up to {chunk.upto}",
                 **policy.BATCH,
             )
-            self._scored += result.scored
-            self._failed += result.failed
+            self._reach(result.scored, result.failed)
             self._over_budget |= result.over_budget
             if result.paused_at is not None:
                 chunks.appendleft(Chunk(after=result.paused_at, upto=chunk.upto))
@@ -135,9 +134,12 @@ class LeadBatch:
 
     async def _begin_anew(self, cursor: str) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        counts = {"scored": self._scored, "failed": self._failed}
-        update = {"cursor": cursor, "paused": self._paused, "order": None} | counts
+        update = {"cursor": cursor, "paused": self._paused, "order": None}
         workflow.continue_as_new(self._asked.model_copy(update=update))
+
+    def _reach(self, scored: int, failed: int) -> None:
+        """Chunks that run beside each other report in any order."""
+        self._scored, self._failed = max(self._scored, scored), max(self._failed, failed)
 
     def _report(self) -> None:
         state = "Paused. " if self._paused else ""

@@ -9,10 +9,8 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     FailureError,
-    TimeoutType,
     is_cancelled_exception,
 )
-from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
     from activities.chat import ChatActivities
@@ -20,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.calls import CallRef, CallSettling, CallStatus, DecisionRef, Verdict
     from domain.chat import CallVerdict, StepRef, StepVerdict, TurnClosing, TurnInput, TurnResult
     from domain.runs import Outcome
-    from workflows import policy
+    from workflows import endings, policy
 
 _TOO_LATE = "Nobody decided in time, so this call was not made."
 _DENIED = "A person said no to this call, so it was not made."
@@ -75,7 +73,7 @@ class ChatTurn:
             result = await self._work
         except (asyncio.CancelledError, FailureError) as error:
             result = await self._close(self._ending(error))
-        workflow.upsert_search_attributes([names.OUTCOME.value_set(result.outcome.value)])
+        endings.tell(result.outcome)
         return result
 
     async def _answer(self, turn: TurnInput) -> TurnResult:
@@ -258,26 +256,12 @@ class ChatTurn:
             return
 
     def _ending(self, error: BaseException) -> TurnClosing:
-        if is_cancelled_exception(error):
-            stopped = Outcome.INTERRUPTED if self._interrupted else Outcome.CANCELLED
-            return self._closing(stopped)
-        cause = error.cause if isinstance(error, ActivityError) else error
-        if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
-            return self._closing(Outcome.TIMED_OUT)
-        if isinstance(cause, ApplicationError) and cause.type == "run_cancelled":
-            return self._closing(Outcome.CANCELLED)
-        if isinstance(cause, ApplicationError) and cause.type == "budget_exceeded":
-            return self._closing(Outcome.BUDGET_EXCEEDED, cause.type, cause.message)
-        code = cause.type if isinstance(cause, ApplicationError) else None
-        detail = getattr(cause, "message", None) or "A part of the turn failed."
-        return self._closing(Outcome.FAILED, code or "turn_failed", detail)
+        if self._interrupted and is_cancelled_exception(error):
+            return self._closing(Outcome.INTERRUPTED)
+        return TurnClosing.of(endings.closing(self._turn.run, error))
 
-    def _closing(
-        self, outcome: Outcome, code: str | None = None, detail: str | None = None
-    ) -> TurnClosing:
-        return TurnClosing(
-            run=self._turn.run, outcome=outcome, error_code=code, error_detail=detail
-        )
+    def _closing(self, outcome: Outcome) -> TurnClosing:
+        return TurnClosing(run=self._turn.run, outcome=outcome)
 
     def _time_left(self) -> timedelta:
         limit = timedelta(seconds=self._turn.limit_seconds)

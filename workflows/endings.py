@@ -1,16 +1,58 @@
-"""Endings: what an error in a workflow means for its run."""
+"""Endings: how a run's work ends it, or what an error in it means."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
+    FailureError,
     TimeoutType,
     is_cancelled_exception,
 )
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
+    from activities.runs import RunActivities
+    from domain import names
     from domain.runs import Outcome, RunClosing, RunRef
+    from workflows import policy
+
+_OUTCOMES = {
+    "budget_exceeded": Outcome.BUDGET_EXCEEDED,
+    "run_cancelled": Outcome.CANCELLED,
+}
+
+
+class _Ended(Protocol):
+    @property
+    def outcome(self) -> Outcome: ...
+
+
+Result = TypeVar("Result", bound=_Ended)
+
+
+async def settled(
+    run: RunRef, work: Awaitable[Result], closed: Callable[[Outcome], Result]
+) -> Result:
+    """What the work of a run comes to; if it fails, the run is `closed` in its stead. Either way
+    the outcome can be searched for."""
+    try:
+        result = await work
+    except (asyncio.CancelledError, FailureError) as error:
+        ended = await workflow.execute_local_activity_method(
+            RunActivities.close_run, closing(run, error), **policy.STORE
+        )
+        result = closed(ended.outcome)
+    tell(result.outcome)
+    return result
+
+
+def tell(outcome: Outcome) -> None:
+    """Let a workflow be found by how it ended."""
+    workflow.upsert_search_attributes([names.OUTCOME.value_set(outcome.value)])
 
 
 def closing(run: RunRef, error: BaseException) -> RunClosing:
@@ -21,11 +63,9 @@ def closing(run: RunRef, error: BaseException) -> RunClosing:
     if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
         return RunClosing(run=run, outcome=Outcome.TIMED_OUT)
     code = cause.type if isinstance(cause, ApplicationError) else None
-    if code == "budget_exceeded":
-        outcome = Outcome.BUDGET_EXCEEDED
-    else:
-        outcome = Outcome.CANCELLED if code == "run_cancelled" else Outcome.FAILED
-    detail = getattr(cause, "message", None) or "A part of the run failed."
     return RunClosing(
-        run=run, outcome=outcome, error_code=code or "run_failed", error_detail=detail
+        run=run,
+        outcome=_OUTCOMES.get(code or "", Outcome.FAILED),
+        error_code=code or "run_failed",
+        error_detail=getattr(cause, "message", None) or "A part of the run failed.",
     )

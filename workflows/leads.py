@@ -1,6 +1,6 @@
 """Leads: one workflow per score, from the question to what screens are told."""
 
-import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
@@ -12,7 +12,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.scores import ScoreInput, ScoreResult
     from workflows import endings, policy
 
-_LIMIT = timedelta(minutes=10)
+# What a change has asked for comes, even if everything was away for long.
+_LIMIT = timedelta(days=1)
 
 
 @workflow.defn(name=names.WorkflowType.LEAD_SCORE)
@@ -21,20 +22,30 @@ class LeadScore:
 
     @workflow.run
     async def run(self, wanted: ScoreInput) -> ScoreResult:
-        try:
-            result = await workflow.execute_activity_method(
-                LeadActivities.score_lead,
+        return await endings.settled(
+            wanted.run, self._score(wanted), lambda outcome: ScoreResult(outcome=outcome)
+        )
+
+    async def _score(self, wanted: ScoreInput) -> ScoreResult:
+        result = await workflow.execute_activity_method(
+            LeadActivities.score_lead,
+            wanted,
+            summary=f"score {wanted.lead_id}",
+            schedule_to_close_timeout=_LIMIT,
+            **policy.MODEL,
+        )
+        if result.score is not None:
+            workflow.set_current_details(f"**{result.score:g}** by {result.model_version}")
+        if result.shadows:
+            await self._shadow(wanted)
+        return result
+
+    async def _shadow(self, wanted: ScoreInput) -> None:
+        with suppress(FailureError):
+            await workflow.execute_activity_method(
+                LeadActivities.score_shadows,
                 wanted,
-                summary=f"score {wanted.lead_id}",
+                summary=f"shadows of {wanted.lead_id}",
                 schedule_to_close_timeout=_LIMIT,
                 **policy.MODEL,
             )
-            if result.score is not None:
-                workflow.set_current_details(f"**{result.score:g}** by {result.model_version}")
-        except (asyncio.CancelledError, FailureError) as error:
-            closed = await workflow.execute_local_activity_method(
-                LeadActivities.close_run, endings.closing(wanted.run, error), **policy.STORE
-            )
-            result = ScoreResult(outcome=closed.outcome)
-        workflow.upsert_search_attributes([names.OUTCOME.value_set(result.outcome.value)])
-        return result

@@ -7,15 +7,16 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from api.accepting import headers_of, key_of
 from api.deps import Parts, requires
 from api.routes.runs import event_stream
 from api.state import State
-from api.texts import Storable, key_of
 from domain.auth import Principal, Scope
 from domain.chat import MAX_TEXT_BYTES, MessageId, NewMessage, Policy
 from domain.errors import Invalid, TooLarge
 from domain.routes import CHAT
 from domain.runs import RunRef
+from domain.stored import Storable
 
 router = APIRouter(prefix="/api/v1/threads", tags=["chat"])
 Writer = Annotated[Principal, Depends(requires(Scope.THREADS_WRITE))]
@@ -52,7 +53,7 @@ async def send(
     """
     message_id = body.message_id or message_id_of(idempotency_key)
     run = await accept(parts, caller, thread_id, message_id, body.text, body.policy)
-    headers = {"Location": f"/api/v1/runs/{run.run_id}", "X-Run-Id": run.run_id}
+    headers = headers_of(run)
     if "text/event-stream" in request.headers.get("accept", ""):
         return event_stream(parts, run, 0, headers)
     accepted = MessageAccepted(run_id=run.run_id, thread_id=thread_id, message_id=message_id)

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from api.deps import Parts, requires, start
+from api.accepting import start
+from api.deps import Parts, requires
 from api.state import State
-from api.texts import Strict
 from domain.auth import Principal, Scope
-from domain.base import Page
+from domain.base import Order, Page
 from domain.errors import Invalid
 from domain.lead_files import FileKind, LeadFile
 from domain.leads import (
@@ -43,7 +43,7 @@ _KINDS: dict[str, FileKind] = {
 }
 
 
-class LeadPut(Strict):
+class LeadPut(Order):
     """A lead's profile; fields that nobody here knows are kept."""
 
     profile: Profile
@@ -56,7 +56,7 @@ class LeadWritten(Lead):
     run_id: str | None
 
 
-class EventsCreate(Strict):
+class EventsCreate(Order):
     """Several events at once."""
 
     events: Annotated[list[NewLeadEvent], Field(min_length=1, max_length=100)]

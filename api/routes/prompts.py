@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from api.deps import Parts, requires
-from api.texts import Storable
 from domain.auth import Principal, Scope
 from domain.prompts import PromptVersion, PromptView
+from domain.stored import Storable
 
 router = APIRouter(prefix="/api/v1/prompts", tags=["prompts"])
 Reader = Annotated[Principal, Depends(requires(Scope.PROMPTS_READ))]

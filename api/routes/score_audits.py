@@ -2,17 +2,15 @@
 
 import csv
 import io
-import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 
-from api.deps import Parts, requires, start
-from api.texts import key_of
+from api.accepting import Key, RunAccepted, accepted
+from api.deps import Parts, requires
 from domain import names
 from domain.auth import Principal, Scope
 from domain.base import Page
@@ -32,12 +30,6 @@ _TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv"}
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class CheckAccepted(BaseModel):
-    """The run that checks scores."""
-
-    run_id: str
-
-
 @router.get("/audit", response_model=None)
 async def export(
     caller: Admin,
@@ -55,19 +47,11 @@ async def export(
     return StreamingResponse(lines, media_type=_TYPES[format], headers=headers)
 
 
-@router.post("/checks", status_code=202)
-async def check(
-    body: CheckOrder,
-    caller: Writer,
-    parts: Parts,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
-) -> CheckAccepted:
+@router.post("/checks", status_code=202, response_model=RunAccepted)
+async def check(body: CheckOrder, caller: Writer, parts: Parts, key: Key) -> Response:
     """Look for drift and unfairness now; a schedule does so again and again."""
-    run_id = names.run_id(Kind.CHECK, key_of(idempotency_key) or uuid.uuid4().hex[:16])
-    launch = launch_of(RunRef(tenant_id=caller.tenant_id, run_id=run_id), caller.user_id, body)
-    await parts.launches.accept(launch)
-    await start(parts, launch)
-    return CheckAccepted(run_id=run_id)
+    run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.CHECK, key))
+    return await accepted(parts, launch_of(run, caller.user_id, body), body)
 
 
 @router.get("/checks")

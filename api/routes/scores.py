@@ -2,26 +2,24 @@
 
 import asyncio
 import re
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel
 
+from api.accepting import Key, RunAccepted, accepted, headers_of
 from api.deps import SUBPROTOCOL, Parts, requires
 from api.sockets import send_events
 from api.state import State
-from api.texts import Strict, key_of
-from db import rescores
 from db.feeds import scores_of
 from domain.auth import Principal, Scope
+from domain.base import Order
 from domain.errors import Conflict
 from domain.experiments import ModelId
 from domain.leads import LeadId
 from domain.names import ID_PATTERN
 from domain.runs import Outcome, RunRef
-from domain.scores import CurrentScore, LeadScored
+from domain.scores import CurrentScore, LeadScored, launch_of, score_run
 
 router = APIRouter(tags=["scoring"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]
@@ -32,46 +30,36 @@ _MOST_WAIT_SECONDS = 60
 _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-class ScoreCreate(Strict):
+class ScoreCreate(Order):
     """Which lead to score, and by which model; without one, as the tenant scores."""
 
     lead_id: LeadId
     model: ModelId | None = None
 
 
-class ScoreAccepted(BaseModel):
-    """The run that scores a lead."""
-
-    run_id: str
-    lead_id: str
-
-
-@router.post(f"{_PATH}/leads", status_code=202, response_model=ScoreAccepted | LeadScored)
+@router.post(f"{_PATH}/leads", status_code=202, response_model=RunAccepted | LeadScored)
 async def score(
     body: ScoreCreate,
     caller: Writer,
     parts: Parts,
+    key: Key,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Response:
     """Score one lead: 202 with the run, or with `Prefer: wait=N` (seconds, RFC 7240) the score
     itself if it comes in time."""
     await parts.leads.read(caller, body.lead_id)
     await parts.scores.check(caller, body.model)
-    mark = key_of(idempotency_key) or uuid.uuid4().hex[:16]
-    launch = rescores.launch_of(
-        caller.tenant_id, caller.user_id, body.lead_id, mark, model=body.model
+    run = RunRef(tenant_id=caller.tenant_id, run_id=score_run(body.lead_id, key))
+    why = f"{caller.user_id:.60} asks"
+    answer = await accepted(
+        parts, launch_of(run, caller.user_id, body.lead_id, why, body.model), body
     )
-    await parts.launches.accept(launch)
-    await parts.launcher.launch(launch)
-    headers = {"Location": f"/api/v1/runs/{launch.run.run_id}", "X-Run-Id": launch.run.run_id}
     seconds = _wait(prefer)
-    if seconds and await _ended(parts, launch.run, seconds):
-        scored = await parts.scores.of_run(caller, launch.run.run_id)
-        headers["Preference-Applied"] = f"wait={seconds}"
-        return JSONResponse(scored.model_dump(mode="json"), 200, headers)
-    accepted = ScoreAccepted(run_id=launch.run.run_id, lead_id=body.lead_id)
-    return JSONResponse(accepted.model_dump(), 202, headers)
+    if not seconds or not await _ended(parts, run, seconds):
+        return answer
+    scored = await parts.scores.of_run(caller, run.run_id)
+    headers = headers_of(run) | {"Preference-Applied": f"wait={seconds}"}
+    return JSONResponse(scored.model_dump(mode="json"), 200, headers)
 
 
 @router.get(f"{_PATH}/leads/{{lead_id}}")

@@ -1,14 +1,14 @@
 """Scoring models: the registry, approvals, trainings, and what a tenant decides."""
 
-import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field
 
-from api.deps import Parts, requires, start
-from api.texts import Storable, Strict, key_of
+from api.accepting import Key, RunAccepted, accepted
+from api.deps import Parts, requires
 from domain.auth import Principal, Scope
+from domain.base import Order
 from domain.errors import Invalid
 from domain.scoring_models import (
     Judge,
@@ -17,8 +17,10 @@ from domain.scoring_models import (
     NewModel,
     ScoringModel,
     ScoringSettings,
+    SettingsChange,
     rules_of,
 )
+from domain.stored import Storable
 from domain.trainings import TrainingOrder, launch_of
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["scoring models"])
@@ -27,7 +29,7 @@ Writer = Annotated[Principal, Depends(requires(Scope.SCORING_WRITE))]
 Admin = Annotated[Principal, Depends(requires(Scope.SCORING_ADMIN))]
 
 
-class ModelCreate(Strict):
+class ModelCreate(Order):
     """A version to add: `rules` (TOML) for one kind, `judge` for the other. Learned models come
     from trainings."""
 
@@ -35,20 +37,6 @@ class ModelCreate(Strict):
     description: Annotated[Storable, Field(max_length=2_000)] = ""
     rules: Annotated[Storable | None, Field(max_length=100_000)] = None
     judge: Judge | None = None
-
-
-class SettingsChange(Strict):
-    """What to decide anew."""
-
-    four_eyes: bool | None = None
-    valid_hours: Annotated[float | None, Field(gt=0, le=24 * 366)] = None
-    rescore: bool | None = None
-
-
-class TrainingAccepted(BaseModel):
-    """The run that learns a model."""
-
-    run_id: str
 
 
 @router.get("/models")
@@ -95,19 +83,10 @@ async def retire(model_id: str, caller: Admin, parts: Parts) -> ScoringModel:
     return await parts.scoring_models.retire(caller, model_id)
 
 
-@router.post("/trainings", status_code=202)
-async def train(
-    body: TrainingOrder,
-    caller: Writer,
-    parts: Parts,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
-) -> TrainingAccepted:
+@router.post("/trainings", status_code=202, response_model=RunAccepted)
+async def train(body: TrainingOrder, caller: Writer, parts: Parts, key: Key) -> Response:
     """Learn a model from the leads whose outcome is known; it becomes a candidate."""
-    mark = key_of(idempotency_key) or uuid.uuid4().hex[:16]
-    launch = launch_of(caller.tenant_id, caller.user_id, body, mark)
-    await parts.launches.accept(launch)
-    await start(parts, launch)
-    return TrainingAccepted(run_id=launch.run.run_id)
+    return await accepted(parts, launch_of(caller.tenant_id, caller.user_id, body, key), body)
 
 
 @router.get("/settings")
@@ -120,6 +99,4 @@ async def settings(caller: Reader, parts: Parts) -> ScoringSettings:
 async def decide(body: SettingsChange, caller: Admin, parts: Parts) -> ScoringSettings:
     """Decide whether models need a second person, how long scores count, and whether changes of a
     lead rescore it; what is left out stays as it is."""
-    before = await parts.scoring_models.settings(caller)
-    changed = before.model_copy(update=body.model_dump(exclude_none=True))
-    return await parts.scoring_models.set(caller, changed)
+    return await parts.scoring_models.decide(caller, body)

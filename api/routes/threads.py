@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from api.deps import Parts, requires
-from api.texts import OneLine
 from domain.auth import Principal, Scope
 from domain.base import Page
 from domain.chat import Message, Thread
 from domain.errors import Unavailable
 from domain.runs import RunRef
+from domain.stored import OneLine
 
 router = APIRouter(prefix="/api/v1/threads", tags=["threads"])
 Reader = Annotated[Principal, Depends(requires(Scope.THREADS_READ))]

@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from api.deps import Parts, requires
 from api.routes.chat import accept, check, message_id_of
 from api.state import State
-from api.texts import Storable
 from domain.auth import Principal, Scope
 from domain.calls import CallStatus
 from domain.chat import Policy
 from domain.errors import Forbidden, PerdureError
 from domain.events import RunEvent
 from domain.runs import Outcome, RunRef
+from domain.stored import Storable
 
 router = APIRouter(prefix="/api", tags=["todo"])
 Writer = Annotated[Principal, Depends(requires(Scope.THREADS_WRITE))]

@@ -20,15 +20,13 @@ class LeadTask:
 
 @dataclass(frozen=True, slots=True)
 class ScoringTask:
-    """Leads to score as they were at `as_of`; `user_id` is who asked. `done`: an earlier attempt
-    has scored, and nothing is to be done."""
+    """Leads to score as they were at `as_of`; `user_id` is who asked."""
 
     leads: Sequence[LeadTask]
     user_id: str
     as_of: datetime
     valid_hours: float
     experiment_id: str | None
-    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,18 @@ class PageDone:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a whole batch is in the record, and whether it is paused."""
+
+    scored: int
+    failed: int
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPage:
-    """The next leads of a chunk. `paused`: they must wait; `scored` and `failed` count what the
-    page before it added to the record."""
+    """The next leads of a chunk, how far its batch is, and whether it is being cancelled."""
 
     task: ScoringTask
-    paused: bool
-    scored: int = 0
-    failed: int = 0
+    batch: BatchProgress
+    cancelling: bool

@@ -1,0 +1,47 @@
+"""Launched runs: those of every kind but turns, for whoever starts and ends them."""
+
+from typing import Any
+
+from db import batch_pages, launches, rescores
+from db.session import Database, one
+from domain.runs import Closed, Launch, Outcome, RunClosing, RunRef
+
+_PLAN = """
+SELECT l.launch FROM run_launches l JOIN runs r ON r.tenant_id = l.tenant_id AND r.id = l.run_id
+WHERE l.tenant_id = %(tenant)s AND l.run_id = %(run)s AND r.finished_at IS NULL AND r.step = 0
+"""
+_WANTED = frozenset({Outcome.COMPLETED, Outcome.CANCELLED})
+
+
+class LaunchedRuns:
+    """Runs that need no more than a row, an input and an ending."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, launch: Launch) -> bool:
+        """Take a run in; false if it was accepted before. Raises as `launches.accept`."""
+        async with self._database.transaction(launch.run.tenant_id) as connection:
+            return await launches.accept(connection, launch)
+
+    async def plan(self, run: RunRef) -> Launch | None:
+        """How to start a run; None for one that is gone, has begun or has ended."""
+        values: dict[str, Any] = {"tenant": run.tenant_id, "run": run.run_id}
+        async with self._database.transaction(run.tenant_id) as connection:
+            row = await one(connection, _PLAN, values)
+        return Launch.model_validate(row["launch"]) if row else None
+
+    async def close(self, closing: RunClosing) -> Closed:
+        """End a run that did not end itself. The first ending wins; a later call gives that one
+        back. A batch counts no page any more, and says how far it came; a change of a lead that
+        nobody has looked at asks for another score."""
+        run = closing.run
+        async with self._database.transaction(run.tenant_id) as connection:
+            if await batch_pages.stop(connection, run):
+                counts = (await batch_pages.shown(connection, run)).counts
+                result = batch_pages.result(counts, closing.outcome)
+                closing = closing.model_copy(update={"result": result})
+            closed = await launches.close(connection, closing)
+            if closed.outcome not in _WANTED:
+                await rescores.renew(connection, run)
+        return closed
