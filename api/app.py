@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from adapters.mcp.http import TaskEndpoint
 from adapters.readiness import say_ready
-from api import problems
+from api import interface, problems
 from api.authentication import Authenticator
 from api.edge import Edge
 from api.routes import (
@@ -67,10 +67,11 @@ def create_app(settings: Settings) -> FastAPI:
             say_ready(settings)
             yield
 
-    app = FastAPI(title="Perdure", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(title="Perdure", version="0.1.0", lifespan=lifespan, openapi_url=None)
     registry = CollectorRegistry()
     app.state.registry = registry
     problems.install(app)
+    interface.install(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", mcp))

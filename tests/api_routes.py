@@ -13,7 +13,7 @@ from domain.settings import Settings
 # What anybody may ask: is it alive, and how is it used.
 PUBLIC = {
     *("/health", "/ready", "/metrics"),
-    *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
+    *("/openapi.json", "/docs"),
 }
 _BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/threads": {"title": "new"},

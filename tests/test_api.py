@@ -38,7 +38,7 @@ def ask(api: httpx.Client, endpoint: Endpoint, **ids: str) -> httpx.Response:
 @pytest.fixture(scope="module")
 def stranger(stack: Stack) -> Iterator[httpx.Client]:
     """Somebody without credentials."""
-    with httpx.Client(base_url=stack.ready["api"], verify=False) as client:
+    with httpx.Client(base_url=stack.ready["api"], verify=False, timeout=30) as client:
         yield client
 
 
