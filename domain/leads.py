@@ -72,7 +72,7 @@ class Ending(StrEnum):
     LOST = "lost"
 
 
-class LeadOutcome(Contract):
+class LeadOutcome(Order):
     """How it ended: when, and what it was worth (in the tenant's currency)."""
 
     outcome: Ending
@@ -87,9 +87,10 @@ def _small(properties: dict[str, Any]) -> dict[str, Any]:
     return properties
 
 
-class NewLeadEvent(Contract):
+class NewLeadEvent(Order):
     """Something that a lead did. The same id is the same event; without one, the same type, time
-    and properties are; without a time it happened now."""
+    and properties are; without a time it happened now. A time up to five minutes ahead of the
+    database's clock counts as now, a later one is refused."""
 
     id: LeadId | None = None
     type: EventName

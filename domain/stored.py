@@ -1,14 +1,16 @@
 """What can be stored: JSON and moments that Postgres, JavaScript and people can read again."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _DEPTH = 32
 _LARGEST = 2**63
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def storable(value: Any) -> Any:
@@ -30,11 +32,20 @@ def moment(time: datetime) -> datetime:
     return aware
 
 
+def _written_out(value: Any) -> Any:
+    # A bare number could be seconds, a year or a date: whoever guesses loads 20260115 as 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError(
+        "a time is an ISO date or date-time, such as 2026-01-15 or 2026-01-15T09:30:00Z"
+    )
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-Time = Annotated[datetime, AfterValidator(moment)]
+Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(moment)]
 Storable = Annotated[str, AfterValidator(storable)]
 OneLine = Annotated[Storable, AfterValidator(_one_line)]
 
