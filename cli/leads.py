@@ -190,8 +190,8 @@ def explain(out: Console, scored: dict[str, Any]) -> None:
 
 
 class _Rejects:
-    """The lines of a file that will not be taken, all of them and whole: found by the same reading
-    as the API's, which reports the first thousand."""
+    """The lines of a file that will not be taken, all of them, and whole up to 256 KiB each: found
+    by the same reading as the API's, which reports the first thousand."""
 
     def __init__(self, file: Path) -> None:
         self._path = file.with_name(f"{file.name}.rejects")

@@ -25,12 +25,18 @@ RETURNING xmax = 0 AS created
 """
 _EVENTS = """
 INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
-SELECT %(tenant)s, %(lead)s, e.id, e.type, coalesce(e.time, now()), e.properties::jsonb
+SELECT %(tenant)s, %(lead)s, e.id, e.type, least(e.time, now()), e.properties::jsonb
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(times)s::timestamptz[], %(properties)s::text[])
     AS e (id, type, time, properties)
+ORDER BY e.id
 ON CONFLICT DO NOTHING RETURNING id
 """
-_HOLD = "SELECT 1 FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s FOR KEY SHARE"
+# Clocks differ: what is stamped a little ahead happened now, and must count in its own rescore.
+_HOLD = """
+SELECT (SELECT min(number) FROM unnest(%(times)s::timestamptz[]) WITH ORDINALITY AS e (time, number)
+    WHERE time > now() + interval '5 minutes') AS ahead
+FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s FOR KEY SHARE
+"""
 _LATEST = """
 SELECT id, type, time, properties FROM lead_events
 WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s ORDER BY time DESC, id LIMIT %(limit)s
@@ -41,8 +47,13 @@ UPDATE leads SET outcome = %(outcome)s, outcome_value = coalesce(%(value)s, outc
         CASE WHEN outcome = %(outcome)s THEN outcome_at END, now())
 WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1
 """
+# When it ended, by what a file says: its own time, or the known one if the outcome stays. A new
+# outcome without a time has that of the transaction, by which it is told from a given one.
+_ENDED_AT = """coalesce(nullif(excluded.outcome_at, now()),
+    CASE WHEN coalesce(excluded.outcome, l.outcome) = l.outcome THEN l.outcome_at END,
+    excluded.outcome_at)"""
 # A file adds to what is known, and the same file twice changes nothing.
-_IMPORT = """
+_IMPORT = f"""
 INSERT INTO leads AS l (tenant_id, id, profile, outcome, outcome_at, outcome_value)
 SELECT %(tenant)s, g.id, g.profile::jsonb, g.outcome,
     CASE WHEN g.outcome IS NOT NULL THEN coalesce(g.outcome_at, now()) END, g.value
@@ -50,12 +61,11 @@ FROM unnest(%(ids)s::text[], %(profiles)s::text[], %(outcomes)s::text[],
     %(times)s::timestamptz[], %(values)s::float8[]) AS g (id, profile, outcome, outcome_at, value)
 ON CONFLICT (tenant_id, id) DO UPDATE SET profile = l.profile || excluded.profile,
     outcome = coalesce(excluded.outcome, l.outcome),
-    outcome_at = CASE WHEN excluded.outcome IS DISTINCT FROM l.outcome
-        THEN coalesce(excluded.outcome_at, l.outcome_at) ELSE l.outcome_at END,
+    outcome_at = {_ENDED_AT},
     outcome_value = coalesce(excluded.outcome_value, l.outcome_value), updated_at = now()
-WHERE (l.profile || excluded.profile, coalesce(excluded.outcome, l.outcome),
+WHERE (l.profile || excluded.profile, coalesce(excluded.outcome, l.outcome), {_ENDED_AT},
         coalesce(excluded.outcome_value, l.outcome_value))
-    IS DISTINCT FROM (l.profile, l.outcome, l.outcome_value)
+    IS DISTINCT FROM (l.profile, l.outcome, l.outcome_at, l.outcome_value)
 RETURNING id
 """
 _FORGET = (
@@ -107,7 +117,7 @@ class Leads:
     ) -> tuple[list[str], Launch | None]:
         """Keep what a lead did; the ids that are new, and the score that they ask for.
 
-        Raises NotFound (`lead_unknown`).
+        Raises NotFound (`lead_unknown`), Invalid (`event_ahead`) for one in the future.
         """
         values = _values(caller, lead_id) | {
             "ids": [event.key for event in events],
@@ -116,11 +126,14 @@ class Leads:
             "properties": [ledger.encode(event.properties) for event in events],
         }
         async with self._database.transaction(caller.tenant_id) as connection:
-            if await one(connection, _HOLD, values) is None:
+            held = await one(connection, _HOLD, values)
+            if held is None:
                 raise _unknown()
-            added = [row["id"] for row in await many(connection, _EVENTS, values)]
-            launch = await _rescore(connection, caller, lead_id) if added else None
-        return added, launch
+            if held["ahead"] is not None:
+                raise _ahead(held["ahead"], events)
+            new = {row["id"] for row in await many(connection, _EVENTS, values)}
+            launch = await _rescore(connection, caller, lead_id) if new else None
+        return [key for key in dict.fromkeys(values["ids"]) if key in new], launch
 
     async def events(self, caller: Principal, lead_id: str, limit: int) -> list[LeadEvent]:
         """What a lead did, the latest first; raises NotFound (`lead_unknown`)."""
@@ -185,9 +198,7 @@ class Leads:
         merged: dict[str, LeadRow] = {}
         for row in rows:
             before = merged.get(row.id)
-            profile = (before.profile if before else {}) | row.profile
-            ended = row.outcome or (before.outcome if before else None)
-            merged[row.id] = row.model_copy(update={"profile": profile, "outcome": ended})
+            merged[row.id] = row if before is None else _added(before, row)
         leads = [merged[lead_id] for lead_id in sorted(merged)]
         ends = [lead.outcome for lead in leads]
         values = {
@@ -224,6 +235,25 @@ def _place(cursor: str | None, sort: str) -> tuple[str | None, str | None]:
 
 def _values(caller: Principal, lead_id: str) -> dict[str, Any]:
     return {"tenant": caller.tenant_id, "lead": lead_id}
+
+
+def _added(before: LeadRow, row: LeadRow) -> LeadRow:
+    """What two lines say of one lead, as if the second came after the first."""
+    known, ended = before.outcome, row.outcome or before.outcome
+    if known is not None and ended is not None:
+        when = known.when if ended.outcome == known.outcome else None
+        value = known.value if ended.value is None else ended.value
+        ended = ended.model_copy(update={"when": ended.when or when, "value": value})
+    return row.model_copy(update={"profile": before.profile | row.profile, "outcome": ended})
+
+
+def _ahead(number: int, events: Sequence[NewLeadEvent]) -> Invalid:
+    which = f"Event {number}" if len(events) > 1 else "The event"
+    return Invalid(
+        f"{which} lies in the future ({events[number - 1].time}): what has not happened yet cannot "
+        "be kept.",
+        code="event_ahead",
+    )
 
 
 def _unknown() -> NotFound:

@@ -22,7 +22,6 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?")
 _OUTCOME = {"outcome": "outcome", "outcome_at": "when", "outcome_value": "value"}
 _COLUMN_OF = {ours: name for name, ours in _OUTCOME.items()}
 _RESERVED = {"id": "id", "lead_id": "id", **{name: name for name in _OUTCOME}}
-_TEXTS = frozenset({"id", "outcome", "outcome_at"})
 _IDS = TypeAdapter(LeadId)
 _NEVER_CLOSED = "a quote that opens here is not closed{within}: nothing behind it can be trusted"
 # Python's own limit is one for all readers, and lower than a record may be long.
@@ -142,7 +141,7 @@ def _value(column: str, cell: str) -> Any:
     text = cell.strip()
     if not text:
         return None
-    if column not in _TEXTS and _NUMBER.fullmatch(text):
+    if column != "outcome_at" and _NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
     return text
 

@@ -1,6 +1,8 @@
 """Leads over HTTP: kept, found, scored when they change, and told on the tenant's stream."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -93,6 +95,7 @@ class TestProfiles:
         assert sorted(ids(source="fair")) == ["l0", "l10", "l2", "l4", "l6", "l8"]
         assert ids(min_score=1) == ["l3"]
         first = team.boss.get(f"{AI}/leads", params={"sort": "name", "limit": 2}).json()
+        problem(team.boss.get(f"{AI}/leads?source=%00"), 422, "request_invalid")
         wrong = {"sort": "score", "cursor": first["next_cursor"]}
         problem(team.boss.get(f"{AI}/leads", params=wrong), 422, "cursor_invalid")
 
@@ -134,6 +137,34 @@ class TestImport:
 
         assert report["loaded"] == 2_500
         assert report["stopped"]["line"] == 2_502
+
+    def test_a_long_line_is_one_bad_line(self, team: Team) -> None:
+        long = json.dumps({"id": "b", "x": "y" * 340_000})
+
+        report = team.load(f'{{"id": "a"}}\n{long}\n{{"id": "c"}}\n', "application/x-ndjson")
+
+        assert (report["loaded"], report["rejected"], report["stopped"]) == (2, 1, None)
+        assert (report["rejects"][0]["line"], report["rejects"][0]["reason"]) == (
+            2,
+            "longer than 256 KiB",
+        )
+
+    def test_a_better_file_corrects_when_it_ended(self, team: Team) -> None:
+        def ended(text: str) -> tuple[int, str, float | None]:
+            report = team.load(f"id,outcome,outcome_at,outcome_value\n{text}\n")
+            lead = team.boss.get(f"{AI}/leads/a").json()
+            return report["loaded"], lead["outcome_at"], lead["outcome_value"]
+
+        _, imported, _ = ended("a,won,,")
+        june = "2025-06-01T00:00:00Z"
+
+        assert ended("a,won,,") == (0, imported, None)
+        assert ended("a,won,2025-06-01,5") == (1, june, 5)
+        assert ended("a,won,2025-06-01,5") == (0, june, 5)
+        assert ended("a,won,,") == (0, june, 5)
+        assert ended("a,,,") == (0, june, 5)
+        assert ended("a,won,2025-07-01,\na,won,,7") == (1, "2025-07-01T00:00:00Z", 7)
+        assert ended("a,lost,,")[1] > imported
 
     def test_a_file_adds_to_what_is_known(self, team: Team) -> None:
         team.put("a", name="Ann", size=5)
@@ -288,12 +319,63 @@ class TestOnChange:
         assert again == {"added": [], "run_id": None}
         assert len(team.boss.get(f"{AI}/leads/a/events").json()) == 2
 
+    def test_a_clock_that_is_a_little_ahead_is_forgiven(self, team: Team) -> None:
+        team.model()
+        team.put("a", industry="software")
+        wait_until(lambda: team.boss.get(f"{SCORING}/leads/a").status_code == 200)
+        soon = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+        event = {"type": "demo", "time": soon}
+
+        first = team.boss.post(f"{AI}/leads/a/events", json=event).json()
+        again = team.boss.post(f"{AI}/leads/a/events", json=event).json()
+
+        team.boss.finish(first["run_id"])
+        assert team.current("a")["score"] == 70
+        assert again == {"added": [], "run_id": None}
+        (kept,) = team.boss.get(f"{AI}/leads/a/events").json()
+        assert datetime.fromisoformat(kept["time"]) <= datetime.now(UTC) + timedelta(seconds=30)
+
+    def test_an_event_of_the_future_is_refused_with_its_fellows(self, team: Team) -> None:
+        team.put("a", name="Ann")
+        later = (datetime.now(UTC) + timedelta(minutes=10)).isoformat()
+        events = [{"type": "x"}, {"type": "y", "time": later}]
+
+        answer = team.boss.post(f"{AI}/leads/a/events", json={"events": events})
+
+        assert "Event 2 lies in the future" in problem(answer, 422, "event_ahead")["detail"]
+        assert team.boss.get(f"{AI}/leads/a/events").json() == []
+
+    def test_the_same_events_in_two_orders_wait_for_each_other(
+        self, stack: Stack, team: Team
+    ) -> None:
+        team.put("a", name="Ann")
+        events = [{"type": "x", "id": f"e{number}"} for number in range(9)]
+        posting = ThreadPoolExecutor(2)
+        waiting = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        with as_owner(stack) as owner:
+            owner.execute("BEGIN")
+            insert = """INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
+                VALUES (%s, 'a', 'e4', 'x', now(), '{}')"""
+            owner.execute(insert, [team.tenant])
+            answers = [
+                posting.submit(team.boss.post, f"{AI}/leads/a/events", json={"events": each})
+                for each in (events, events[::-1])
+            ]
+            wait_until(lambda: owner.execute(waiting).fetchone() == (2,))
+            owner.execute("ROLLBACK")
+
+        kept = [answer.result().raise_for_status().json()["added"] for answer in answers]
+        assert sorted(kept[0] + kept[1]) == [event["id"] for event in events]
+
     @pytest.mark.parametrize(
         "event",
         [
             {"type": ""},
             {"type": "a b"},
             {"type": "x", "time": "noon"},
+            {"type": "x", "time": 20260115},
+            {"type": "x", "time": "20260115"},
+            {"type": "x", "at": "2026-01-15"},
             {"type": "x", "time": "0001-01-01T00:00:00+10:00"},
             {"type": "x", "time": "9999-12-31T23:59:59-10:00"},
             {"type": "x", "properties": {"n": 2**70}},
@@ -378,6 +460,8 @@ class TestOutcomes:
             10.5,
         )
         problem(outcome(team.boss, "a", outcome="maybe"), 422, "request_invalid")
+        other = outcome(team.boss, "a", outcome="won", outcome_at="2025-01-01T00:00:00Z")
+        assert problem(other, 422)["errors"][0]["path"] == "body.outcome_at"
         never = "9999-12-31T23:59:59-10:00"
         problem(outcome(team.boss, "a", outcome="won", when=never), 422, "request_invalid")
         problem(outcome(team.boss, uuid4().hex, outcome="won"), 404, "lead_unknown")

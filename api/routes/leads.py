@@ -27,11 +27,13 @@ from domain.leads import (
     Rejected,
 )
 from domain.names import ID_PATTERN
+from domain.stored import Storable
 
 router = APIRouter(prefix="/api/v1/ai/leads", tags=["leads"])
 Reader = Annotated[Principal, Depends(requires(Scope.LEADS_READ))]
 Writer = Annotated[Principal, Depends(requires(Scope.LEADS_WRITE))]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
+AnyOf = Annotated[list[Storable] | None, Query(max_length=20)]
 _ROWS_AT_ONCE = 1_000
 _REJECTS_SHOWN = 1_000
 _CHARACTERS_SHOWN = 2_000
@@ -82,7 +84,8 @@ class EventsAdded(BaseModel):
 @router.post("/import")
 async def load(request: Request, caller: Writer, parts: Parts) -> Imported:
     """Take in a file: the body is CSV (`text/csv`) or JSON Lines (`application/x-ndjson`), of any
-    size. Good lines are kept as they come; bad ones are reported with their numbers. Leads are not
+    size. Good lines are kept as they come; bad ones are reported with their numbers. A lead that
+    comes again further down is changed again, here and when the file is sent anew. Leads are not
     scored by this: start a batch."""
     kind = _KINDS.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if kind is None:
@@ -122,10 +125,10 @@ async def forget(lead_id: Id, caller: Writer, parts: Parts) -> None:
 async def find(
     caller: Reader,
     parts: Parts,
-    source: Annotated[list[str] | None, Query(max_length=20)] = None,
-    industry: Annotated[list[str] | None, Query(max_length=20)] = None,
-    country: Annotated[list[str] | None, Query(max_length=20)] = None,
-    company: Annotated[list[str] | None, Query(max_length=20)] = None,
+    source: AnyOf = None,
+    industry: AnyOf = None,
+    country: AnyOf = None,
+    company: AnyOf = None,
     outcome: Ending | None = None,
     open: bool | None = None,
     min_score: Annotated[float | None, Query(ge=0, le=100)] = None,
@@ -157,7 +160,8 @@ async def add_events(
     parts: Parts,
 ) -> EventsAdded:
     """Keep one event, or several as `{"events": […]}`; a new score follows within seconds. The same
-    event again changes nothing."""
+    event again changes nothing. An event that lies more than five minutes in the future is refused
+    with all that came with it (422 `event_ahead`)."""
     events = body.events if isinstance(body, EventsCreate) else [body]
     added, launch = await parts.leads.add_events(caller, lead_id, events)
     return EventsAdded(added=added, run_id=await start(parts, launch))
