@@ -55,8 +55,13 @@ class RunKeeper:
             run, _OUTCOMES[state], f"run_{state}" if detail else None, detail
         )
         if closed.next_run is not None:
-            await self._engine.give_floor(RunRef(tenant_id=run.tenant_id, run_id=closed.next_run))
+            await self._go_on(RunRef(tenant_id=run.tenant_id, run_id=closed.next_run))
         return True
+
+    async def _go_on(self, run: RunRef) -> None:
+        if _is_turn(run):
+            return await self._engine.give_floor(run)
+        await self._start(run)
 
     async def _close(
         self, run: RunRef, outcome: Outcome, code: str | None, detail: str | None

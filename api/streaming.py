@@ -15,6 +15,7 @@ from domain.runs import RunRef
 
 _KEPT = 2_000
 _PAGE = 500
+_TAKING_BACK = (EventType.STEP_SUPERSEDED, EventType.LEAD_FORGOTTEN)
 _KEEP_ALIVE_SECONDS = 15.0
 _PING = b": keep-alive\n\n"
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class Feed:
             self._frames.append(as_sse(event))
             self.last = event.seq
             self.finished = event.type == EventType.RUN_FINISHED
-            if event.type == EventType.STEP_SUPERSEDED:
+            if event.type in _TAKING_BACK:
                 self._drop(len(self._frames) - 1)
         self._drop(len(self._frames) - _KEPT)
         self._wake()
@@ -72,7 +73,7 @@ class Feed:
         await self._changed.wait()
 
     def _drop(self, count: int) -> None:
-        # What was superseded is not shown to late readers, who then read the log.
+        # What was taken back is not shown to late readers, who then read the log.
         if count > 0:
             del self._frames[:count]
             self.base += count

@@ -42,6 +42,7 @@ class LaunchedRuns:
                 result = batch_pages.result(counts, closing.outcome)
                 closing = closing.model_copy(update={"result": result})
             closed = await launches.close(connection, closing)
+            another = None
             if closed.outcome not in _WANTED:
-                await rescores.renew(connection, run)
-        return closed
+                another = await rescores.renew(connection, run)
+        return closed.model_copy(update={"next_run": another.run.run_id}) if another else closed

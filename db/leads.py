@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from db import cursors, ledger, rescores
+from db import cursors, feeds, ledger, rescores
 from db.lead_filters import STANDING, conditions
 from db.session import Connection, Database, many, one
 from domain.auth import Principal
 from domain.base import Page
 from domain.errors import Invalid, NotFound
+from domain.events import EventType
 from domain.leads import Lead, LeadEvent, LeadFilter, LeadOutcome, LeadRow, NewLeadEvent
 from domain.runs import Launch
 
@@ -68,15 +69,15 @@ WHERE (l.profile || excluded.profile, coalesce(excluded.outcome, l.outcome), {_E
     IS DISTINCT FROM (l.profile, l.outcome, l.outcome_at, l.outcome_value)
 RETURNING id
 """
-_FORGET = (
-    "DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1",
+_FORGET = "DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1"
+_TRACES = (
     "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = 'score' AND subject_id = %(lead)s",
     "DELETE FROM lead_scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_failures WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_rescores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     """UPDATE run_events SET type = 'lead.forgotten', data = '{}' WHERE tenant_id = %(tenant)s
-        AND run_id = 'feed.scores' AND data->>'lead_id' = %(lead)s""",
+        AND run_id = %(feed)s AND data->>'lead_id' = %(lead)s""",
 )
 # What can be sorted by: the expression, its type, and the value of a lead without one.
 _SORTS = {
@@ -151,13 +152,16 @@ class Leads:
             return await _read(connection, caller, lead_id)
 
     async def forget(self, caller: Principal, lead_id: str) -> None:
-        """Erase a lead with all that came of it; raises NotFound (`lead_unknown`)."""
-        values = _values(caller, lead_id)
+        """Erase a lead with all that came of it, and tell screens that something was; raises
+        NotFound (`lead_unknown`)."""
+        feed = feeds.scores_of(caller.tenant_id)
+        values = _values(caller, lead_id) | {"feed": feed.run_id}
         async with self._database.transaction(caller.tenant_id) as connection:
-            if await one(connection, _FORGET[0], values) is None:
+            if await one(connection, _FORGET, values) is None:
                 raise _unknown()
-            for statement in _FORGET[1:]:
+            for statement in _TRACES:
                 await connection.execute(statement, values)
+            await feeds.publish(connection, feed, EventType.LEAD_FORGOTTEN, {})
             await ledger.audit(
                 connection, caller.tenant_id, caller.user_id, "lead.forgotten", lead_id
             )

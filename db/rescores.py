@@ -66,9 +66,10 @@ async def take(connection: Connection, run: RunRef, lead_id: str) -> None:
     await connection.execute(_TAKE, values)
 
 
-async def renew(connection: Connection, run: RunRef) -> None:
+async def renew(connection: Connection, run: RunRef) -> Launch | None:
     """Ask for another score if this run has ended without a look at the change it was for."""
     values: dict[str, Any] = {"tenant": run.tenant_id, "run": run.run_id}
     left = await one(connection, _LEFT, values)
-    if left is not None:
-        await request(connection, run.tenant_id, left["user_id"], left["lead_id"])
+    if left is None:
+        return None
+    return await request(connection, run.tenant_id, left["user_id"], left["lead_id"])

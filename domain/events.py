@@ -30,11 +30,13 @@ class EventType(StrEnum):
     DECISION_MADE = "decision.made"  #: {decision_id, verdict, decided_by}
     MESSAGE_STEERED = "message.steered"  #: {message_id, text} joined the run at its next step
     LEAD_SCORED = "lead.scored"  #: {lead_id, score, before, confidence, reasoning, components, …}
-    LEAD_FORGOTTEN = "lead.forgotten"  #: {} told of a lead that was erased; its seq remains
+    LEAD_FORGOTTEN = "lead.forgotten"  #: {} a lead was erased, here or in an event before
     BATCH_STARTED = "batch.started"  #: {total, plan}
-    BATCH_PROGRESSED = "batch.progressed"  #: {total, scored, failed, rate, eta_seconds}
+    BATCH_PROGRESSED = (
+        "batch.progressed"  #: {total, scored, failed, rate, eta_seconds, cost_micros}
+    )
     BATCH_PAUSED = "batch.paused"  #: {note}
-    BATCH_RESUMED = "batch.resumed"  #: {}
+    BATCH_RESUMED = "batch.resumed"  #: {note}
     TRAINING_PROGRESSED = "training.progressed"  #: {stage, leads}
     CHECK_REPORTED = "check.reported"  #: {drift, fairness}
     RUN_FINISHED = "run.finished"  #: {outcome, text, error, steps, usage, cost_micros}

@@ -98,7 +98,8 @@ class Launch(Contract):
 
 
 class Closed(Contract):
-    """A run has ended, by this call or by an earlier one; `next_run` was given the floor."""
+    """A run has ended, by this call or by an earlier one. `next_run`: a turn that was given the
+    floor, or the score that a change asks for in place of this one."""
 
     outcome: Outcome
     next_run: str | None = None

@@ -30,6 +30,13 @@ most = 40
 """
 
 
+def judgement(score: float) -> dict[str, Any]:
+    """What a language model says of a lead."""
+    reason = {"factor": "guess", "points": score, "explanation": "It says so."}
+    said = {"score": score, "confidence": 0.5, "reasons": [reason]}
+    return {"text": json.dumps(said)}
+
+
 @dataclass
 class Team:
     """A tenant of its own: `boss` may do all, `vera` is the second person."""

@@ -105,6 +105,10 @@ class Stack:
         """Tell the provider what to do next (see `tests/provider.py`)."""
         httpx.post(f"{self.provider_url}/script", json=behaviour).raise_for_status()
 
+    def forget_script(self) -> None:
+        """Let the provider answer as it usually does."""
+        httpx.post(f"{self.provider_url}/reset").raise_for_status()
+
     def journal(self) -> list[dict[str, Any]]:
         """What the provider was asked."""
         entries: list[dict[str, Any]] = httpx.get(f"{self.provider_url}/journal").json()

@@ -8,7 +8,7 @@ import pytest
 
 from domain.scoring import generated
 from tests.crash_site import Site
-from tests.sales import AI, SCORING, Stream, Team
+from tests.sales import AI, SCORING, Stream, Team, judgement
 from tests.stack import Stack
 from tests.temporal_runs import result_of, terminate
 from tests.waiting import wait_until
@@ -75,17 +75,17 @@ class TestScores:
 
         assert len(team.audit(lead_id="a")) <= 3
 
-    def test_a_score_that_was_terminated_does_not_stop_the_next(
+    def test_a_change_is_scored_though_its_run_was_terminated_before_it_began(
         self, site: Site, team: Team
     ) -> None:
         with site.fleet.all_dead():
             run = str(team.put("a", name="Ann")["run_id"])
             terminate(site.stack, run, team.tenant)
+            assert team.put("a", name="Bea")["run_id"] is None
             assert team.boss.run(run)["outcome"] == "terminated"
-            again = str(team.put("a", name="Bea")["run_id"])
 
-        assert again != run
-        wait_until(lambda: team.boss.run(again)["outcome"] == "completed", 60)
+        told = Stream(team.boss, after=0).sees(1, 60)
+        assert told[0]["data"]["run_id"] != run
 
 
 class TestBatches:
@@ -126,6 +126,41 @@ class TestBatches:
         shown, last = team.shown(run), team.boss.finish(run)[-1].data
         assert last["result"]["scored"] == shown["counts"]["scored"] < 15_000
         assert len(team.audit()) == shown["counts"]["scored"]
+
+    def test_answers_are_paid_for_once_though_the_worker_dies(self, site: Site, team: Team) -> None:
+        team.model("judge", judge={})
+        team.fill(20)
+        site.stack.script(queue=[judgement(40) | {"first_delay": 0.2}] * 40)
+        run = team.batch(parallel=2)
+        wait_until(lambda: team.shown(run)["counts"]["scored"] >= 6, 60)
+        site.fleet.kill(run, "score_chunk")
+
+        check(team, run, 20)
+        site.stack.forget_script()
+        calls = team.boss.get("/api/v1/usage/calls", params={"run_id": run, "limit": 100}).json()
+        assert 20 <= len(calls["items"]) <= 22
+
+    def test_a_batch_that_rests_still_does_when_its_worker_comes_back(
+        self, site: Site, team: Team
+    ) -> None:
+        team.fill(5_000)
+        run = team.batch()
+        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0, 60)
+        team.boss.post(f"{SCORING}/batches/{run}/pause", json={}).raise_for_status()
+        wait_until(lambda: team.shown(run)["status"] == "paused", 60)
+        site.fleet.kill(run, "score_chunk")
+        team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
+
+        check(team, run, 5_000)
+
+    def test_who_is_cancelled_before_it_began_never_begins(self, site: Site, team: Team) -> None:
+        team.fill(200)
+        with site.fleet.all_dead():
+            run = team.batch()
+            team.boss.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
+
+        assert team.boss.finish(run)[-1].data["outcome"] == "cancelled"
+        assert team.audit() == []
 
 
 class TestTrainings:

@@ -113,8 +113,9 @@ class TestProfiles:
                 found = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
                 assert found == (0,), table
         team.put("other", name="Bea")
-        late = Stream(team.boss, after=0)
-        assert late.sees(1)[-1]["seq"] >= 1
+        events = Stream(team.boss, after=0).sees(4)
+        forgotten = [event["data"] for event in events if event["type"] == "lead.forgotten"]
+        assert forgotten == [{}, {}, {}]
 
 
 class TestImport:

@@ -66,6 +66,11 @@ class TestSchedules:
         assert schedule.spec.time_zone_name == "Europe/Vienna"
         assert schedule.spec.jitter.total_seconds() == 60
 
+    def test_a_note_that_cannot_be_kept_is_refused_at_once(self, team: Team) -> None:
+        body = NIGHTLY | {"work": {"batch": {"note": "a\0b"}}}
+
+        problem(team.boss.post(PATH, json=body), 422, "request_invalid")
+
     def test_what_was_missed_can_be_made_up_for(self, team: Team) -> None:
         team.fill(2)
         body = {"id": "hourly", "spec": {"every_seconds": 3600}, "paused": True}
