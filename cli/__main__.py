@@ -62,10 +62,10 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker process."""
-    from domain.names import TaskQueue
     from workers.__main__ import serve
+    from workers.fleet import FLEET
 
-    serve(_joined_settings(), role or [queue.value for queue in TaskQueue])
+    serve(_joined_settings(), role or list(FLEET))
 
 
 @app.command()

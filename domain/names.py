@@ -27,11 +27,14 @@ class Kind(StrEnum):
 
 class TaskQueue(StrEnum):
     """One queue per worker role; a workflow and its activities share it. What may take long and
-    nobody waits for has a queue of its own, so that it never holds a slot that a person needs."""
+    nobody waits for has a queue of its own, so that it never holds a slot that a person needs; and
+    in the batch role what waits for models, and what learns, holds no slot of what calculates."""
 
     CHAT = "chat"
     LEADS = "leads"
     BATCH = "batch"
+    BATCH_CALLS = "batch-calls"
+    LEARNING = "learning"
 
 
 class WorkflowType(StrEnum):

@@ -25,7 +25,7 @@ from cli.stack.local import joined
 from domain.settings import Settings
 from tests.fleet import ControlFolder, Sighting
 from workers import __main__ as process
-from workers.fleet import FLEET, Role, Wired
+from workers.fleet import FLEET, Post, Wired
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
@@ -88,14 +88,14 @@ def _work(folder: Path) -> None:
 
 
 def _sandboxed(
-    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor] = ()
+    client: Client, post: Post, activities: Wired, interceptors: Sequence[Interceptor] = ()
 ) -> Worker:
     """The strictest worker there is: nothing but the history survives a workflow task."""
     return Worker(
         client,
-        task_queue=role.queue,
-        workflows=role.workflows,
-        activities=role.activities(activities),
+        task_queue=post.queue,
+        workflows=post.workflows,
+        activities=post.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
         max_cached_workflows=0,
     )

@@ -18,11 +18,11 @@ from domain import names
 from tests.clients import Screen, answer, check
 from tests.crash_site import SLOWLY, Site, decide, requested, tasks
 from tests.record_histories import BRANCHES, HISTORIES, WORDS, file_of
-from workers.fleet import FLEET
+from workers.fleet import POSTS
 
 FILES = sorted(HISTORIES.glob("*.json"))
 RUNNERS = {"as-in-production": UnsandboxedWorkflowRunner, "sandboxed": SandboxedWorkflowRunner}
-WORKFLOWS = [workflow for role in FLEET.values() for workflow in role.workflows]
+WORKFLOWS = [workflow for post in POSTS for workflow in post.workflows]
 _DEFINITION = "__temporal_workflow_definition"
 MACHINE = (socket.gethostname(), str(Path.cwd()), str(Path.home()), "/tmp/", "/site-packages/")
 SECRETS = ("sk-test", "Bearer", "postgresql://", "secret")

@@ -26,9 +26,8 @@ from adapters.temporal import connect
 from db.leases import Lease
 from db.session import database_of
 from domain.errors import Invalid, Unavailable
-from domain.names import TaskQueue
 from domain.settings import Settings
-from workers.fleet import FLEET, Role, Wired
+from workers.fleet import BACKGROUND, FLEET, Post, Wired
 from workers.wiring import wired
 
 Made = TypeVar("Made")
@@ -49,13 +48,13 @@ def serve(
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
         raise Invalid(detail, code="role_unknown")
     logs.configure(settings.log_level)
-    if set(roles) == {TaskQueue.BATCH.value}:
+    if set(roles) == {BACKGROUND}:
         os.nice(_STEP_BACK)
-    uvloop.run(_serve(settings, [FLEET[role] for role in roles], interceptors))
+    uvloop.run(_serve(settings, roles, interceptors))
 
 
 async def _serve(
-    settings: Settings, roles: list[Role], interceptors: Sequence[Interceptor]
+    settings: Settings, roles: Sequence[str], interceptors: Sequence[Interceptor]
 ) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -74,34 +73,34 @@ async def _serve(
         stack.callback(holding.cancel)
         if not await _first(lease.held(), stop):
             return
-        talks = any(role.queue is not TaskQueue.BATCH for role in roles)
+        talks = set(roles) != {BACKGROUND}
         activities = await stack.enter_async_context(
             wired(settings, database, client, lease, talks=talks)
         )
-        for role in roles:
-            worker = make_worker(client, role, activities, interceptors)
+        for post in (post for role in roles for post in FLEET[role]):
+            worker = make_worker(client, post, activities, interceptors)
             await stack.enter_async_context(worker)
-        _log.info("worker ready", roles=[role.queue.value for role in roles])
+        _log.info("worker ready", roles=list(roles))
         say_ready(settings)
         await stop.wait()
 
 
 def make_worker(
-    client: Client, role: Role, activities: Wired, interceptors: Sequence[Interceptor] = ()
+    client: Client, post: Post, activities: Wired, interceptors: Sequence[Interceptor] = ()
 ) -> Worker:
-    """The worker of one role.
+    """The worker of one post.
 
     Workflows run without the SDK's sandbox, which costs four times the CPU: `tests/` run them
     inside it, import-linter keeps I/O out, and recorded histories are replayed.
     """
     return Worker(
         client,
-        task_queue=role.queue,
-        workflows=role.workflows,
-        activities=role.activities(activities),
+        task_queue=post.queue,
+        workflows=post.workflows,
+        activities=post.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
         workflow_runner=UnsandboxedWorkflowRunner(),
-        max_concurrent_activities=role.max_activities,
+        max_concurrent_activities=post.max_activities,
         max_concurrent_workflow_tasks=100,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         max_heartbeat_throttle_interval=timedelta(seconds=4),

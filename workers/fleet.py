@@ -31,8 +31,8 @@ class Wired:
 
 
 @dataclass(frozen=True)
-class Role:
-    """One kind of worker: its queue, its workflows and activities, its limits."""
+class Post:
+    """One queue that a role works on: its workflows and activities, its limits."""
 
     queue: TaskQueue
     workflows: tuple[type, ...]
@@ -65,25 +65,32 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         batches.score_chunk,
         batches.note_pause,
         batches.close_batch,
+        # For those that began when trainings had no queue of their own.
         wired.trainings.train_model,
         wired.checks.check_scores,
         wired.runs.close_run,
     )
 
 
-# An activity that waits for a model costs next to nothing: the limit is memory, not cores.
+def _calls(wired: Wired) -> tuple[Callable[..., Any], ...]:
+    return (wired.batches.score_chunk,)
+
+
+def _learning(wired: Wired) -> tuple[Callable[..., Any], ...]:
+    return (wired.trainings.train_model,)
+
+
+BACKGROUND = "batch"
+# The posts of each role. An activity that waits for a model costs next to nothing: the limit is
+# memory, not cores. What calculates runs few at a time: the rest waits in Temporal, which is fair
+# between tenants.
 FLEET = {
-    "chat": Role(
-        queue=TaskQueue.CHAT, workflows=(ChatTurn,), activities=_chat, max_activities=1500
-    ),
-    "leads": Role(
-        queue=TaskQueue.LEADS, workflows=(LeadScore,), activities=_leads, max_activities=200
-    ),
-    # Few at a time: what waits does so in Temporal, which is fair between tenants.
-    "batch": Role(
-        queue=TaskQueue.BATCH,
-        workflows=(LeadBatch, ModelTraining, ScoreCheck),
-        activities=_batch,
-        max_activities=4,
+    "chat": (Post(TaskQueue.CHAT, (ChatTurn,), _chat, max_activities=1500),),
+    "leads": (Post(TaskQueue.LEADS, (LeadScore,), _leads, max_activities=200),),
+    BACKGROUND: (
+        Post(TaskQueue.BATCH, (LeadBatch, ModelTraining, ScoreCheck), _batch, max_activities=4),
+        Post(TaskQueue.BATCH_CALLS, (), _calls, max_activities=32),
+        Post(TaskQueue.LEARNING, (), _learning, max_activities=1),
     ),
 }
+POSTS = [post for posts in FLEET.values() for post in posts]

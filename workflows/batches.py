@@ -108,6 +108,7 @@ class LeadBatch:
                 BatchActivities.score_chunk,
                 ChunkRef(run=self._run, chunk=chunk, size=opening.page, asks=opening.asks),
                 summary=f"leads up to {chunk.upto}",
+                task_queue=names.TaskQueue.BATCH_CALLS if opening.asks else None,
                 **policy.BATCH,
             )
             self._reach(result.scored, result.failed)

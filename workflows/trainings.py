@@ -28,6 +28,7 @@ class ModelTraining:
             TrainingActivities.train_model,
             training,
             summary=f"learn {training.order.name}",
+            task_queue=names.TaskQueue.LEARNING,
             schedule_to_close_timeout=_LIMIT,
             **policy.BATCH,
         )
