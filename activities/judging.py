@@ -70,6 +70,7 @@ async def judge(
         temperature=0,
         max_output=_MOST_OUTPUT,
         personal=False,
+        subject=subject.lead_id,
         prompt=prompt.name,
         prompt_version=prompt.version,
     )

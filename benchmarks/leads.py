@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from uuid import uuid4
 
@@ -43,6 +45,7 @@ def run(stack: Stack, quick: bool) -> list[Row]:
         return [
             *_batches(stack, load, size, 1 if quick else 3),
             *_beside(stack, load, size, 20 if quick else 60),
+            *_shared(stack, size),
             *_killed(stack, size, 2 if quick else 5),
             *_memory(stack, 50_000 if quick else 1_000_000),
         ]
@@ -75,41 +78,79 @@ def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
 
 
 def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
-    """The same leads asked for and changed, first idle and then while a batch runs."""
+    """The same leads asked for and changed, and a chat, first idle and then while a batch runs."""
     tenant, us = _filled(stack, size), {"api": stack.ready["api"]}
     us["token"] = stack.token("bench", "admin", tenant)
-    api = _api(stack, tenant)
-    places = iter(range(1, size))
+    api, places = _api(stack, tenant), iter(range(1, size))
 
     def leads(number: int) -> list[str]:
         return [f"l{next(places):08d}" for _ in range(number)]
 
+    def asked() -> list[float]:
+        return load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
+
+    def changed() -> list[float]:
+        return load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
+
     load.run("scoring:interactive", **us, leads=leads(5), pause=0.1)
-    idle = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
-    quiet = load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
-    run_id = _begin(api)
-    busy = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
-    loud = load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
-    beside = api.run(run_id)["status"] != "finished"
-    api.finish(run_id)
+    idle, quiet, alone = asked(), changed(), _turns(api, count)
+    busy = _during(api, asked)
+    loud = _during(api, changed)
+    crowded = _during(api, lambda: _turns(api, count))
     _forget(stack, tenant)
-    rows = [
-        Row("event → new score on the stream, idle, p95", p95(quiet), "s", 2, below=True),
-        Row("score on demand, idle, p95", 1000 * p95(idle), "ms"),
-    ]
-    if not beside:
-        return rows
     return [
-        *rows,
+        Row("event → new score on the stream, idle, p95", p95(quiet), "s", 2, below=True),
         Row("event → new score, during a batch, p95", p95(loud), "s", 5, below=True),
-        Row(
-            "score on demand, during a batch, p95",
-            1000 * p95(busy),
-            "ms",
-            floor=1000 * p95(idle),
-            most_ratio=2,
-        ),
+        Row("score on demand, idle, p95", 1000 * p95(idle), "ms"),
+        _row("score on demand, during a batch, p95", p95(busy), p95(idle)),
+        Row("turn of a chat, idle, p95", 1000 * p95(alone), "ms"),
+        _row("turn of a chat, during a batch, p95", p95(crowded), p95(alone)),
     ]
+
+
+def _row(name: str, busy: float, idle: float) -> Row:
+    return Row(name, 1000 * busy, "ms", floor=1000 * idle, most_ratio=2)
+
+
+def _during(api: Api, measure: Callable[[], list[float]]) -> list[float]:
+    """What is measured while a batch runs; one that ends early is followed by another."""
+    with ThreadPoolExecutor(1) as aside:
+        measured, run_id = aside.submit(measure), _begin(api)
+        while not measured.done():
+            if api.run(run_id)["status"] == "finished":
+                run_id = _begin(api)
+            wait([measured], timeout=0.5)
+        api.post(f"/api/v1/runs/{run_id}/cancel")
+        api.finish(run_id)
+        return measured.result()
+
+
+def _turns(api: Api, count: int) -> list[float]:
+    thread, found = api.thread(), []
+    for number in range(count):
+        begun = time.perf_counter()
+        api.ask(f"hello {number}", thread)
+        found.append(time.perf_counter() - begun)
+    return found
+
+
+def _shared(stack: Stack, size: int) -> list[Row]:
+    """Three batches of one tenant, and one of another: what the other gets while all run."""
+    large, small = _filled(stack, size), _filled(stack, size // 2)
+    crowd = _api(stack, large)
+    runs = [_begin(crowd) for _ in range(3)]
+    alone = _api(stack, small)
+    run_id = _begin(alone)
+    before = sum(_scored(crowd, run) for run in runs)
+    alone.finish(run_id)
+    beside = sum(_scored(crowd, run) for run in runs) - before
+    for run in runs:
+        crowd.post(f"/api/v1/runs/{run}/cancel")
+        crowd.finish(run)
+    for tenant in (large, small):
+        _forget(stack, tenant)
+    share = 100 * (size // 2) / (size // 2 + beside)
+    return [Row("one batch beside three of another tenant: its share", share, "%", least=40)]
 
 
 def _killed(stack: Stack, size: int, times: int) -> list[Row]:

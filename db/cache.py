@@ -28,10 +28,10 @@ ORDER BY embedding <=> %(vector)s::vector LIMIT {_NEAREST}
 _HIT = "UPDATE model_cache SET hits = hits + 1 WHERE tenant_id = %(tenant)s AND digest = %(digest)s"
 _REMEMBER = """
 INSERT INTO model_cache (tenant_id, digest, route, prompt, prompt_version, scope, question,
-    embedding, text, model, input_tokens, output_tokens, call_id, expires_at)
+    embedding, text, model, input_tokens, output_tokens, call_id, subject, expires_at)
 VALUES (%(tenant)s, %(digest)s, %(route)s, %(prompt)s, %(prompt_version)s, %(scope)s, %(question)s,
     %(vector)s::vector, %(text)s, %(model)s, %(input)s, %(output)s, %(call)s,
-    now() + make_interval(secs => %(ttl)s))
+    %(subject)s, now() + make_interval(secs => %(ttl)s))
 ON CONFLICT (tenant_id, digest) DO UPDATE SET text = excluded.text, model = excluded.model,
     call_id = excluded.call_id, embedding = excluded.embedding, created_at = now(),
     expires_at = excluded.expires_at
@@ -73,6 +73,7 @@ class PostgresCache:
             "route": question.route,
             "prompt": question.prompt,
             "prompt_version": question.prompt_version,
+            "subject": question.subject,
             "question": question.question,
             "text": completion.text,
             "model": completion.model,

@@ -75,6 +75,7 @@ _TRACES = (
     "DELETE FROM lead_scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_standings WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM lead_failures WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
+    "DELETE FROM model_cache WHERE tenant_id = %(tenant)s AND subject = %(lead)s",
     "DELETE FROM lead_rescores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     """UPDATE run_events SET type = 'lead.forgotten', data = '{}' WHERE tenant_id = %(tenant)s
         AND run_id = %(feed)s AND data->>'lead_id' = %(lead)s""",

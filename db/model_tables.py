@@ -76,7 +76,15 @@ class ModelCallRow(columns.Row, table=True):
 
 class ModelCacheRow(columns.Row, table=True):
     __tablename__ = "model_cache"
-    __table_args__ = (Index("model_cache_by_scope", "tenant_id", "scope", "expires_at"),)
+    __table_args__ = (
+        Index("model_cache_by_scope", "tenant_id", "scope", "expires_at"),
+        Index(
+            "model_cache_by_subject",
+            "tenant_id",
+            "subject",
+            postgresql_where=sql("subject IS NOT NULL"),
+        ),
+    )
     digest: str = Field(primary_key=True, sa_type=TextType)
     route: str = Field(sa_column=columns.text())
     prompt: str | None = Field(sa_column=columns.text(nullable=True))
@@ -89,6 +97,7 @@ class ModelCacheRow(columns.Row, table=True):
     input_tokens: int
     output_tokens: int
     call_id: str = Field(sa_column=columns.text())
+    subject: str | None = Field(sa_column=columns.text(nullable=True))
     hits: int = Field(sa_column_kwargs={"server_default": sql("0")})
     created_at: datetime = Field(sa_column=columns.time())
     expires_at: datetime = Field(sa_column=columns.time())

@@ -34,7 +34,8 @@ class ToolSpec(Contract):
 class ModelRequest(Contract):
     """One question to a model. `model` is the name of a route, or a LiteLLM name such as
     `openai/gpt-4o-mini`. `personal`: the messages hold what is one user's own, so that the answer
-    is nobody else's. `prompt` and `prompt_version` say which prompt was used.
+    is nobody else's. `subject`: whom it is about, so that an answer serves nobody else and can be
+    erased with them. `prompt` and `prompt_version` say which prompt was used.
     `may_degrade`: a stand-in is better than no answer when every deployment is down."""
 
     model: str
@@ -45,6 +46,7 @@ class ModelRequest(Contract):
     temperature: float | None = None
     max_output: int | None = None
     personal: bool = True
+    subject: str | None = None
     may_degrade: bool = False
     prompt: str | None = None
     prompt_version: str | None = None

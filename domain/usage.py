@@ -86,7 +86,7 @@ CacheKind = Literal["exact", "semantic", "stale"]
 class CacheQuestion(Contract):
     """A call as the cache sees it. `digest`: of the tenant and all that shapes the answer; `scope`:
     of all that but the last user message, which is `question`; `vector` where the route allows
-    semantic hits. `stale` takes an expired answer too."""
+    semantic hits; `subject` is whom it is about. `stale` takes an expired answer too."""
 
     tenant_id: str
     route: str
@@ -98,6 +98,7 @@ class CacheQuestion(Contract):
     vector: tuple[float, ...] | None = None
     prompt: str | None = None
     prompt_version: str | None = None
+    subject: str | None = None
     stale: bool = False
 
 

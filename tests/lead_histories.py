@@ -4,7 +4,7 @@ import json
 from uuid import uuid4
 
 from domain.scoring import generated
-from tests.sales import SCORING, Team
+from tests.sales import SCORING, Team, judgement
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -24,6 +24,22 @@ class LeadRecorder:
 
     def scored(self) -> str:
         return str(self._team.score(self._leads[0])["run_id"])
+
+    def scored_beside_shadow(self) -> str:
+        """A shadow arm scored the lead after the score that is shown."""
+        judge = self._team.model("judge", judge={}, champion=False)
+        arms = [
+            {"name": "open", "model": "starter.0"},
+            {"name": "dark", "model": judge, "shadow": True},
+        ]
+        path = f"{SCORING}/experiments"
+        experiment = f"h{uuid4().hex[:8]}"
+        self._team.boss.post(path, json={"id": experiment, "arms": arms}).raise_for_status()
+        self.stack.script(queue=[judgement(70)])
+        run = self.scored()
+        wait_until(lambda: "dark" in {row["arm"] for row in self._team.audit()})
+        self._team.boss.post(f"{path}/{experiment}/stop").raise_for_status()
+        return run
 
     def score_failed(self) -> str:
         return self._judged("[[fault:unauthorized]]")
@@ -119,6 +135,7 @@ class LeadRecorder:
 LEAD_BRANCHES: dict[str, dict[str, str]] = {
     "LeadScore": {
         "scored": "completed",
+        "scored_beside_shadow": "completed",
         "score_failed": "failed",
         "score_cancelled": "cancelled",
     },

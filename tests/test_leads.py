@@ -12,9 +12,14 @@ from websockets.sync.client import connect
 
 from tests.database import as_owner
 from tests.problems import problem
-from tests.sales import AI, SCORING, Stream, Team
+from tests.sales import AI, SCORING, Stream, Team, judgement
 from tests.stack import Api, Stack
 from tests.waiting import wait_until
+
+TRACES = (
+    *("leads", "lead_scores", "lead_standings", "lead_rescores", "lead_failures"),
+    *("run_events", "model_cache"),
+)
 
 
 @pytest.fixture
@@ -100,16 +105,19 @@ class TestProfiles:
         problem(team.boss.get(f"{AI}/leads", params=wrong), 422, "cursor_invalid")
 
     def test_to_forget_a_lead_leaves_nothing_of_it(self, stack: Stack, team: Team) -> None:
-        team.put("gone", name="Zanzibar")
+        team.put("gone", name="Zanzibar", motto="Zanzibar")
         with_stream = Stream(team.boss, after=0)
         with_stream.sees(1)
-        team.score("gone")
+        cached = {"deployments": ["default"], "cache": {"mode": "exact"}}
+        team.boss.put("/api/v1/models/routes/extract", json=cached).raise_for_status()
+        team.stack.script(queue=[judgement(40)])
+        team.score("gone", model=team.model("judge", judge={}, champion=False))
         team.boss.delete(f"{AI}/leads/gone").raise_for_status()
 
         problem(team.boss.get(f"{SCORING}/leads/gone"), 404, "lead_unknown")
         query = "SELECT count(*) FROM {} t WHERE tenant_id = %s AND t::text ~ 'gone|Zanzibar'"
         with as_owner(stack) as owner:
-            for table in ("leads", "lead_scores", "lead_standings", "run_events", "lead_rescores"):
+            for table in TRACES:
                 found = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
                 assert found == (0,), table
         team.put("other", name="Bea")

@@ -20,6 +20,8 @@ def question(tenant_id: str, plan: Plan, request: ModelRequest) -> CacheQuestion
     shape = _shape(tenant_id, plan, request)
     if request.personal and not rule.personal:
         shape["user"] = request.user_id
+    if request.subject is not None:
+        shape["subject"] = request.subject
     asked = last.text if last.role == "user" else ""
     before = request.messages[:-1] if last.role == "user" else request.messages
     scope = _digest(shape | {"messages": _messages(before)})
@@ -33,16 +35,18 @@ def question(tenant_id: str, plan: Plan, request: ModelRequest) -> CacheQuestion
         threshold=rule.threshold,
         prompt=request.prompt,
         prompt_version=request.prompt_version,
+        subject=request.subject,
     )
 
 
 def may_be_alike(plan: Plan, request: ModelRequest) -> bool:
     """Whether another question's answer may serve: never with tools, and with what is one user's
-    own only where the route says so."""
+    own only where the route says so, and never what is about one subject."""
     rule = plan.route.cache
     return (
         rule.mode == "semantic"
         and not request.tools
+        and request.subject is None
         and (rule.personal or not request.personal)
         and request.messages[-1].role == "user"
     )
