@@ -56,6 +56,14 @@ class LeadScoreRow(columns.Row, table=True):
             postgresql_where=sql("experiment_id IS NOT NULL"),
         ),
         Index("lead_scores_by_time", "tenant_id", "calculated_at", "lead_id"),
+        Index(
+            "lead_scores_by_model",
+            "tenant_id",
+            "model_version",
+            "calculated_at",
+            "lead_id",
+            postgresql_where=sql("shown"),
+        ),
     )
     run_id: str = Field(primary_key=True, sa_type=Text)
     lead_id: str = Field(primary_key=True, sa_type=Text)
