@@ -9,7 +9,6 @@ from psycopg.types.json import Jsonb
 from db import cursors, launches, ledger
 from db.alerts import raise_alert
 from db.session import Connection, Database, many, one
-from domain.alerts import AlertKind
 from domain.auth import Principal
 from domain.base import Page
 from domain.chat import Attempt
@@ -20,44 +19,53 @@ from domain.checks import (
     CheckResult,
     Drift,
     Fairness,
+    Seen,
+    Watched,
+    alerts_of,
+    baseline_of,
     drift_of,
     fairness_of,
-    histogram,
+    is_lasting,
     launch_of,
-    score_histogram,
 )
 from domain.errors import NotFound
 from domain.events import EventType, NewEvent
-from domain.runs import Outcome, RunClosing, RunRef
-from domain.scoring_models import Baseline
+from domain.runs import Outcome, RunClosing
+from domain.scoring_models import BUILT_IN, ModelKind
 
-_MOST = 20_000
-_MODELS = """
-SELECT c.model_version AS model, m.baseline FROM (
-    SELECT DISTINCT model_version FROM lead_scores WHERE tenant_id = %(tenant)s AND shown
-      AND calculated_at > now() - make_interval(secs => %(seconds)s)) AS c
-LEFT JOIN scoring_models m ON m.tenant_id = %(tenant)s
-    AND m.name || '.' || m.version = c.model_version
+_MOST, _DEEPEST = 20_000, 1_000_000
+# `lead_scores_by_model` serves all three. One look for each model: what it scored is not read.
+MODELS = """
+SELECT m.model, m.trained, m.baseline FROM (
+    SELECT name || '.' || version AS model, kind = %(learned)s AS trained, baseline
+    FROM scoring_models WHERE tenant_id = %(tenant)s
+    UNION ALL SELECT %(built_in)s, false, NULL) AS m
+CROSS JOIN LATERAL (
+    SELECT FROM lead_scores s WHERE s.tenant_id = %(tenant)s AND s.model_version = m.model
+      AND s.shown AND s.calculated_at > now() - make_interval(secs => %(seconds)s)
+    ORDER BY s.calculated_at LIMIT 1) AS used
 ORDER BY 1
 """
-# A sample that does not depend on how leads are called.
-_LATEST = """
-SELECT score, features FROM (
-    SELECT DISTINCT ON (lead_id) lead_id, score, features::text AS features FROM lead_scores
-    WHERE tenant_id = %(tenant)s AND model_version = %(model)s AND shown
-      AND calculated_at > now() - make_interval(secs => %(seconds)s)
-    ORDER BY lead_id, calculated_at DESC) AS latest
-ORDER BY hashtext(lead_id) LIMIT %(most)s
+# A batch goes by the leads' names: the sample, by their hashes, is out of many more scores.
+_SAMPLE = """
+SELECT c.score, c.features::text AS features FROM (
+    SELECT lead_id, {which}(calculated_at) AS calculated_at FROM (
+        SELECT lead_id, calculated_at FROM lead_scores
+        WHERE tenant_id = %(tenant)s AND model_version = %(model)s AND shown
+          AND calculated_at {side} now() - make_interval(secs => %(seconds)s)
+        ORDER BY calculated_at {order} LIMIT %(deepest)s) AS near
+    GROUP BY lead_id ORDER BY hashtext(lead_id) LIMIT %(most)s) AS sample
+CROSS JOIN LATERAL (
+    SELECT score, features FROM lead_scores s
+    WHERE s.tenant_id = %(tenant)s AND s.model_version = %(model)s AND s.shown
+      AND s.calculated_at = sample.calculated_at AND s.lead_id = sample.lead_id LIMIT 1) AS c
 """
+LATEST = _SAMPLE.format(which="max", side=">", order="DESC")
 # Rules were not trained: what they said first is what later scores are compared with.
-_FIRST = """
-SELECT score, features FROM (
-    SELECT DISTINCT ON (lead_id) lead_id, score, features::text AS features, calculated_at
-    FROM lead_scores
-    WHERE tenant_id = %(tenant)s AND model_version = %(model)s AND shown
-      AND calculated_at <= now() - make_interval(secs => %(seconds)s)
-    ORDER BY lead_id, calculated_at) AS first
-ORDER BY calculated_at LIMIT %(most)s
+FIRST = _SAMPLE.format(which="min", side="<=", order="ASC")
+_KEEP_BASELINE = """
+UPDATE scoring_models SET baseline = %(baseline)s
+WHERE tenant_id = %(tenant)s AND name || '.' || version = %(model)s AND baseline IS NULL
 """
 _GROUPS = """
 SELECT coalesce(l.profile #>> %(path)s::text[], '(unknown)') AS value, count(*) AS leads,
@@ -95,34 +103,51 @@ class Checks:
             await launches.accept(connection, launch_of(run, ref.user_id, order))
             if await launches.begin(connection, run, attempt.number, None, "") is None:
                 return CheckResult(outcome=await launches.refusal(connection, run))
-        drift = [await self._drift_of(run.tenant_id, order, row) for row in await self._models(ref)]
+        drift = [await self._drift_of(ref, each) for each in await self._models(ref)]
         async with self._database.transaction(run.tenant_id) as connection:
             fairness = await _fairness(connection, run.tenant_id, order)
-            alerts = await _alert(connection, run, order, drift, fairness)
+            alerts = alerts_of(run.run_id, order, drift, fairness)
+            for alert in alerts:
+                await raise_alert(connection, run.tenant_id, alert.kind, alert.subject, alert.data)
             found = {
                 "drift": [each.model_dump() for each in drift],
                 "fairness": fairness.model_dump() if fairness else None,
             }
-            await _keep(connection, ref, found, alerts)
+            await _keep(connection, ref, found, len(alerts))
             event = NewEvent(type=EventType.CHECK_REPORTED, data=found)
             await ledger.append(connection, run, 1, attempt.number, [event])
-            ending = RunClosing(run=run, outcome=Outcome.COMPLETED, result={"alerts": alerts})
+            ending = RunClosing(run=run, outcome=Outcome.COMPLETED, result={"alerts": len(alerts)})
             closed = await launches.close(connection, ending)
-        return CheckResult(outcome=closed.outcome, alerts=alerts)
+        return CheckResult(outcome=closed.outcome, alerts=len(alerts))
 
-    async def _models(self, ref: CheckRef) -> list[dict[str, Any]]:
-        values = {"tenant": ref.run.tenant_id, "seconds": ref.order.days * 86_400}
+    async def _models(self, ref: CheckRef) -> list[Watched]:
+        values = _window(ref) | {"learned": ModelKind.LEARNED.value, "built_in": BUILT_IN}
         async with self._database.transaction(ref.run.tenant_id) as connection:
-            return await many(connection, _MODELS, values)
+            return [Watched.model_validate(row) for row in await many(connection, MODELS, values)]
 
-    async def _drift_of(self, tenant_id: str, order: CheckOrder, row: dict[str, Any]) -> Drift:
+    async def _drift_of(self, ref: CheckRef, watched: Watched) -> Drift:
         """Read in a transaction of its own, and calculated in none: that takes seconds."""
-        values = {"tenant": tenant_id, "model": row["model"], "most": _MOST}
-        values |= {"seconds": order.days * 86_400}
-        async with self._database.transaction(tenant_id) as connection:
-            latest = await many(connection, _LATEST, values)
-            first = [] if row["baseline"] else await many(connection, _FIRST, values)
-        return await asyncio.to_thread(_drift, row["model"], row["baseline"], order, latest, first)
+        if watched.baseline is None:
+            watched = await self._with_baseline(ref, watched)
+        latest = await self._sample(ref, watched, LATEST)
+        return await asyncio.to_thread(drift_of, ref.order, watched, latest)
+
+    async def _with_baseline(self, ref: CheckRef, watched: Watched) -> Watched:
+        """The first scores of a model are looked for until there are enough of them to keep."""
+        first = await self._sample(ref, watched, FIRST)
+        baseline = await asyncio.to_thread(baseline_of, first, ref.order.least)
+        if baseline is not None and is_lasting(baseline):
+            kept = Jsonb(baseline.model_dump(mode="json"))
+            values = {"tenant": ref.run.tenant_id, "model": watched.model, "baseline": kept}
+            async with self._database.transaction(ref.run.tenant_id) as connection:
+                await connection.execute(_KEEP_BASELINE, values)
+        return watched.model_copy(update={"baseline": baseline})
+
+    async def _sample(self, ref: CheckRef, watched: Watched, query: str) -> list[Seen]:
+        values = _window(ref) | {"model": watched.model, "most": _MOST, "deepest": _DEEPEST}
+        async with self._database.transaction(ref.run.tenant_id) as connection:
+            rows = await many(connection, query, values)
+        return await asyncio.to_thread(_seen, rows)
 
     async def find(self, caller: Principal, *, cursor: str | None, limit: int) -> Page[Check]:
         """Checks, the latest first."""
@@ -145,21 +170,6 @@ class Checks:
         return Check.model_validate(row)
 
 
-def _drift(
-    model: str,
-    kept: Any,
-    order: CheckOrder,
-    latest: list[dict[str, Any]],
-    first: list[dict[str, Any]],
-) -> Drift:
-    features, scores = _columns(latest)
-    source = "training" if kept else "first scores"
-    baseline = Baseline.model_validate(kept) if kept else _first(first, order.least)
-    if len(scores) < order.least:
-        baseline = None
-    return drift_of(model, baseline, source, features, scores)
-
-
 async def _fairness(connection: Connection, tenant_id: str, order: CheckOrder) -> Fairness | None:
     if order.attribute is None:
         return None
@@ -174,33 +184,6 @@ async def _fairness(connection: Connection, tenant_id: str, order: CheckOrder) -
     return fairness_of(order, groups)
 
 
-async def _alert(
-    connection: Connection,
-    run: RunRef,
-    order: CheckOrder,
-    drift: list[Drift],
-    fairness: Fairness | None,
-) -> int:
-    raised = 0
-    for each in drift:
-        moved = {name: psi for name, psi in each.features.items() if psi > order.psi_limit}
-        if each.score is not None and each.score > order.psi_limit:
-            moved["score"] = each.score
-        if moved:
-            data = {"run_id": run.run_id, "psi": moved, "limit": order.psi_limit}
-            await raise_alert(
-                connection, run.tenant_id, AlertKind.SCORES_DRIFTED, each.model_version, data
-            )
-            raised += 1
-    for group in fairness.groups if fairness else ():
-        if group.ratio < order.ratio_limit:
-            data = {"run_id": run.run_id, "ratio": group.ratio, "limit": order.ratio_limit}
-            subject = f"{order.attribute}={group.value}"
-            await raise_alert(connection, run.tenant_id, AlertKind.SCORES_UNFAIR, subject, data)
-            raised += 1
-    return raised
-
-
 async def _keep(connection: Connection, ref: CheckRef, found: dict[str, Any], alerts: int) -> None:
     values = {
         "tenant": ref.run.tenant_id,
@@ -213,17 +196,9 @@ async def _keep(connection: Connection, ref: CheckRef, found: dict[str, Any], al
     await connection.execute(_KEEP, values)
 
 
-def _first(rows: list[dict[str, Any]], least: int) -> Baseline | None:
-    if len(rows) < least:
-        return None
-    features, scores = _columns(rows)
-    shapes = {name: histogram(column) for name, column in features.items()}
-    return Baseline(features=shapes, score=score_histogram(scores))
+def _window(ref: CheckRef) -> dict[str, Any]:
+    return {"tenant": ref.run.tenant_id, "seconds": ref.order.days * 86_400}
 
 
-def _columns(rows: list[dict[str, Any]]) -> tuple[dict[str, list[Any]], list[float]]:
-    """Feature by feature what leads had, and their scores."""
-    read = [orjson.loads(row["features"]) for row in rows]
-    names = sorted({name for features in read for name in features})
-    columns = {name: [features.get(name) for features in read] for name in names}
-    return columns, [row["score"] for row in rows]
+def _seen(rows: list[dict[str, Any]]) -> list[Seen]:
+    return [(row["score"], orjson.loads(row["features"])) for row in rows]

@@ -15,7 +15,15 @@ class AlertKind(StrEnum):
     BUDGET_WARNED = "budget.warned"  #: {spent_micros, soft_micros} the soft limit is reached
     BUDGET_EXCEEDED = "budget.exceeded"  #: {spent_micros, hard_micros} calls are refused
     SCORES_DRIFTED = "scores.drifted"  #: {run_id, psi, limit} inputs or scores have moved
-    SCORES_UNFAIR = "scores.unfair"  #: {run_id, attribute, group, ratio} below four fifths
+    SCORES_UNFAIR = "scores.unfair"  #: {run_id, attribute, group, ratio, limit} below the limit
+
+
+class NewAlert(Contract):
+    """An alert to raise: its `data` has the fields that its kind names."""
+
+    kind: AlertKind
+    subject: str
+    data: dict[str, Any]
 
 
 class Alert(Contract):

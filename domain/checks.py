@@ -1,26 +1,28 @@
 """Checks: have inputs and scores moved since training, and are groups of leads treated alike."""
 
-import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from domain.alerts import AlertKind, NewAlert
 from domain.base import Contract, Order
 from domain.names import Kind
 from domain.runs import Launch, Outcome, RunRef
 from domain.scoring.inputs import level_text
 from domain.scoring.subjects import Value
 from domain.scoring_models import Baseline, Histogram
+from domain.stability import chance, stability
 from domain.stored import storable
 
-_LEAST_SHARE = 1e-4
+_LASTING = 1_000
 _SCORE_EDGES = tuple(float(edge) for edge in range(10, 100, 10))
-_MOST_LEVELS = 30
+_MOST_LEVELS, _LEAST_OF_A_LEVEL = 30, 5
 
-
+# A lead's score, and the features that it was made from.
+Seen = tuple[float, Mapping[str, Value]]
 Attribute = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 
 
@@ -28,10 +30,10 @@ class CheckOrder(Order):
     """What to look at: the shown scores of the last days; `attribute` is a field of the profile.
 
     A population stability index above `psi_limit` raises an alert (0.1: some, 0.25: much change by
-    the usual reading), and so does a group whose selection rate (scores from `selected_from` on)
-    is below `ratio_limit` of the best group's: the four-fifths rule of the US Uniform Guidelines
-    on Employee Selection Procedures (29 CFR 1607.4 D). Groups of fewer than `least` leads are left
-    out.
+    the usual reading) where chance alone would not explain it, and so does a group whose selection
+    rate (scores from `selected_from` on) is below `ratio_limit` of the best group's: the
+    four-fifths rule of the US Uniform Guidelines on Employee Selection Procedures (29 CFR 1607.4
+    D). `least` is a number of leads: models and groups with fewer are not judged.
     """
 
     days: float = Field(default=7, gt=0, le=366)
@@ -65,15 +67,28 @@ class CheckResult(Contract):
     alerts: int = 0
 
 
+class Watched(Contract):
+    """A model whose scores are looked at. `baseline`: what they are compared with, if known."""
+
+    model: str
+    trained: bool
+    baseline: Baseline | None
+
+
 class Drift(Contract):
-    """How far a model's inputs and scores have moved. `compared_with`: `training`, or the model's
-    `first scores` where it was not trained; None: too few leads to tell."""
+    """How far a model's inputs and scores have moved: `score` and `features` hold population
+    stability indices, `moved` those of them that deserve an alert.
+
+    `compared_with`: `training`, or the model's `first scores` where it was not trained; None: too
+    few leads to tell.
+    """
 
     model_version: str
     leads: int
-    compared_with: str | None
+    compared_with: Literal["training", "first scores"] | None
     score: float | None
     features: dict[str, float]
+    moved: dict[str, float] = {}
 
 
 class Group(Contract):
@@ -114,8 +129,8 @@ def histogram(values: Sequence[Value], like: Histogram | None = None) -> Histogr
     counts = [0] * len(shape.shares)
     for value in values:
         counts[_place(shape, value)] += 1
-    whole = len(values) or 1
-    return shape.model_copy(update={"shares": tuple(count / whole for count in counts)})
+    shares = tuple(count / (len(values) or 1) for count in counts)
+    return shape.model_copy(update={"shares": shares, "leads": len(values)})
 
 
 def score_histogram(scores: Sequence[float]) -> Histogram:
@@ -124,36 +139,41 @@ def score_histogram(scores: Sequence[float]) -> Histogram:
     return histogram(scores, empty)
 
 
-def stability(expected: Histogram, found: Histogram) -> float:
-    """The population stability index: the sum of (found - expected) * ln(found / expected) over
-    all bins, where an empty bin counts as one lead in ten thousand."""
-    pairs = zip(expected.shares, found.shares, strict=True)
-    return round(sum(map(_moved, pairs)), 4)
+def baseline_of(seen: Sequence[Seen], least: int) -> Baseline | None:
+    """What these leads looked like, in bins of their own; None for fewer than `least`."""
+    if len(seen) < least:
+        return None
+    features = {name: histogram(column) for name, column in _columns(seen).items()}
+    return Baseline(features=features, score=score_histogram([score for score, _ in seen]))
 
 
-def drift_of(
-    model: str,
-    baseline: Baseline | None,
-    source: str,
-    features: Mapping[str, Sequence[Value]],
-    scores: Sequence[float],
-) -> Drift:
-    """What has moved between a baseline and these leads."""
-    if baseline is None:
-        return Drift(
-            model_version=model, leads=len(scores), compared_with=None, score=None, features={}
-        )
-    moved = {
-        name: stability(expected, histogram(features[name], expected))
-        for name, expected in baseline.features.items()
-        if name in features
-    }
+def is_lasting(baseline: Baseline) -> bool:
+    """Whether a baseline has leads enough to stay as it is; a smaller one is found again."""
+    return (baseline.score.leads or 0) >= _LASTING
+
+
+def drift_of(order: CheckOrder, watched: Watched, seen: Sequence[Seen]) -> Drift:
+    """What has moved between a model's baseline and these leads."""
+    found = Drift(
+        model_version=watched.model, leads=len(seen), compared_with=None, score=None, features={}
+    )
+    if watched.baseline is None or len(seen) < order.least:
+        return found
+    columns, shapes = _columns(seen), watched.baseline.features
+    pairs = [(name, shape, columns[name]) for name, shape in shapes.items() if name in columns]
+    features = [(name, shape, histogram(column, shape)) for name, shape, column in pairs]
+    score = ("score", watched.baseline.score, score_histogram([score for score, _ in seen]))
     return Drift(
-        model_version=model,
-        leads=len(scores),
-        compared_with=source,
-        score=stability(baseline.score, score_histogram(scores)),
-        features=moved,
+        model_version=watched.model,
+        leads=len(seen),
+        compared_with="training" if watched.trained else "first scores",
+        score=stability(*score[1:]),
+        features={name: stability(before, now) for name, before, now in features},
+        moved={
+            name: stability(before, now)
+            for name, before, now in [*features, score]
+            if stability(before, now) > max(order.psi_limit, chance(before, now, len(pairs) + 1))
+        },
     )
 
 
@@ -182,6 +202,39 @@ def fairness_of(order: CheckOrder, groups: Mapping[str, tuple[int, float, int]])
     )
 
 
+def alerts_of(
+    run_id: str, order: CheckOrder, drift: Sequence[Drift], fairness: Fairness | None
+) -> list[NewAlert]:
+    """What deserves an alert: a model whose leads have moved, a group that is left out."""
+    drifted = [
+        NewAlert(
+            kind=AlertKind.SCORES_DRIFTED,
+            subject=each.model_version,
+            data={"run_id": run_id, "psi": each.moved, "limit": order.psi_limit},
+        )
+        for each in drift
+        if each.moved
+    ]
+    if fairness is None:
+        return drifted
+    unfair = [
+        NewAlert(
+            kind=AlertKind.SCORES_UNFAIR,
+            subject=f"{fairness.attribute}={group.value}",
+            data={
+                "run_id": run_id,
+                "attribute": fairness.attribute,
+                "group": group.value,
+                "ratio": group.ratio,
+                "limit": order.ratio_limit,
+            },
+        )
+        for group in fairness.groups
+        if group.ratio < order.ratio_limit
+    ]
+    return drifted + unfair
+
+
 def launch_of(run: RunRef, user_id: str, order: CheckOrder) -> Launch:
     """The run that checks scores."""
     asked = CheckInput(tenant_id=run.tenant_id, user_id=user_id, order=order)
@@ -197,9 +250,10 @@ def launch_of(run: RunRef, user_id: str, order: CheckOrder) -> Launch:
     )
 
 
-def _moved(pair: tuple[float, float]) -> float:
-    expected, found = (max(share, _LEAST_SHARE) for share in pair)
-    return (found - expected) * math.log(found / expected)
+def _columns(seen: Sequence[Seen]) -> dict[str, list[Value]]:
+    """Feature by feature what leads had."""
+    names = sorted({name for _, features in seen for name in features})
+    return {name: [features.get(name) for _, features in seen] for name in names}
 
 
 def _shape(values: Sequence[Value]) -> Histogram:
@@ -211,8 +265,10 @@ def _shape(values: Sequence[Value]) -> Histogram:
     counted: dict[str, int] = {}
     for value in values:
         counted[str(level_text(value))] = counted.get(str(level_text(value)), 0) + 1
-    frequent = sorted(counted, key=lambda level: (-counted[level], level))[:_MOST_LEVELS]
-    return Histogram(levels=tuple(frequent), shares=(0.0,) * (len(frequent) + 2))
+    ranked = sorted(counted, key=lambda level: (-counted[level], level))[:_MOST_LEVELS]
+    # Of the rare ones some are not seen by chance: chi-squared wants five leads in a bin.
+    levels = [level for level in ranked if counted[level] >= _LEAST_OF_A_LEVEL] or ranked[:1]
+    return Histogram(levels=tuple(levels), shares=(0.0,) * (len(levels) + 2))
 
 
 def _place(shape: Histogram, value: Value) -> int:

@@ -59,15 +59,17 @@ class Metrics(Contract):
 class Histogram(Contract):
     """How a feature was distributed: shares of its bins. Numbers have the upper `edges` of all
     bins but the last; texts have `levels`, with one more bin for all others. The last share is that
-    of leads for which it is not known."""
+    of leads for which it is not known. `leads`: how many were counted, where that was kept."""
 
     edges: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
     shares: tuple[float, ...]
+    leads: int | None = None
 
 
 class Baseline(Contract):
-    """What the training window looked like, to see later what has moved."""
+    """What leads looked like, to see later what has moved: those of the training window, or of a
+    model's first scores if it was not trained."""
 
     features: dict[str, Histogram]
     score: Histogram

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.rules import starter_rules
-from domain.checks import histogram, score_histogram, stability
+from domain.checks import histogram, score_histogram
 from domain.errors import Invalid
 from domain.experiments import Arm, arm_of
 from domain.reports import auc, conversion, difference
@@ -23,6 +23,7 @@ from domain.scoring.rules import RuleScorer, parse
 from domain.scoring.subjects import Behaviour, Subject
 from domain.scoring.trees import Forest, Node, Tree
 from domain.scoring_models import ModelKind, scorer_of
+from domain.stability import stability
 
 KINDS = ("demo_requested", "pricing_viewed", "email_opened", "unsubscribed", "else")
 PROFILES = st.dictionaries(

@@ -135,6 +135,9 @@ class TestChecks:
         assert [(alert["kind"], alert["subject"]) for alert in alerts] == [
             ("scores.unfair", "country=DE")
         ]
+        told = alerts[0]["data"]
+        assert (told["run_id"], told["attribute"], told["group"]) == (run, "country", "DE")
+        assert (told["ratio"], told["limit"]) == (0, 0.8)
         assert team.boss.get(f"{SCORING}/checks").json()["items"][0]["run_id"] == run
 
     def test_leads_unlike_those_of_the_training_are_noticed(self, team: Team) -> None:
