@@ -101,7 +101,7 @@ class Checks:
         run, order = ref.run, ref.order
         async with self._database.transaction(run.tenant_id) as connection:
             await launches.accept(connection, launch_of(run, ref.user_id, order))
-            if await launches.begin(connection, run, attempt.number, None, "") is None:
+            if await launches.begin(connection, run, attempt.number) is None:
                 return CheckResult(outcome=await launches.refusal(connection, run))
         drift = [await self._drift_of(ref, each) for each in await self._models(ref)]
         async with self._database.transaction(run.tenant_id) as connection:
