@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
 
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 768 * 1024
 # Read piece by piece, and never held as a whole.
 STREAMED = frozenset({"/api/v1/ai/leads/import"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
