@@ -55,10 +55,10 @@ def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
 
 @app.command("list")
 def list_leads(
-    sort: Annotated[str, typer.Option(help="score, created, updated or name.")] = "score",
+    sort: Annotated[Literal["score", "created", "updated", "name"], typer.Option()] = "score",
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
 ) -> None:
-    """The first leads of an order, the best first."""
+    """The best, the latest or the first leads by name."""
     order = "asc" if sort == "name" else "desc"
     query: dict[str, Any] = {"sort": sort, "order": order, "limit": limit}
     table = Table("lead", "score", "name", "company", "source", "outcome", box=None)
