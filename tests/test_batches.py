@@ -39,6 +39,21 @@ class TestScores:
         }
         assert team.current(ids[7])["run_id"] == run
 
+    def test_the_order_of_rows_changes_no_score(self, stack: Stack) -> None:
+        lines = [
+            ",".join(map(str, generated.as_cells(lead))) for lead in generated.generate(200, 4)
+        ]
+        header, scores = ",".join(generated.COLUMNS), []
+        for rows in (lines, lines[::-1]):
+            team = Team(stack)
+            team.load("\n".join([header, *rows]))
+            team.finished()
+            kept = ("score", "components", "inputs_digest")
+            scores.append({row["lead_id"]: [row[name] for name in kept] for row in team.audit()})
+
+        assert scores[0] == scores[1]
+        assert len(scores[0]) == 200
+
     def test_a_filter_chooses_and_nothing_chosen_is_an_honest_result(self, team: Team) -> None:
         team.fill(5, industry="software", size=3)
         team.put("x", industry="retail", size=9, deep={"tier": "gold"})
