@@ -13,7 +13,8 @@ from domain.scoring.work import LeadTask, Scored
 from domain.scoring_models import Judge, scorer_of
 from domain.usage import CallOrigin
 
-_KEPT = 200
+# A model of boosted trees takes up to 7 MB.
+_KEPT = 32
 Scorer = RuleScorer | LearnedScorer | Judge
 
 

@@ -12,7 +12,7 @@ from domain.base import Contract, Order
 from domain.names import Kind
 from domain.runs import Launch, Outcome, RunRef
 from domain.scoring.inputs import level_text
-from domain.scoring.subjects import Value
+from domain.scoring.subjects import Value, is_number
 from domain.scoring_models import Baseline, Histogram
 from domain.stability import chance, stability
 from domain.stored import storable
@@ -257,8 +257,8 @@ def _columns(seen: Sequence[Seen]) -> dict[str, list[Value]]:
 
 
 def _shape(values: Sequence[Value]) -> Histogram:
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        numbers = sorted(float(value) for value in values if isinstance(value, int | float))
+    if all(map(is_number, values)):
+        numbers = sorted(float(value) for value in values if is_number(value))
         tenths = [numbers[len(numbers) * tenth // 10] for tenth in range(1, 10)] if numbers else []
         edges = tuple(dict.fromkeys(tenths))
         return Histogram(edges=edges, shares=(0.0,) * (len(edges) + 2))
@@ -278,6 +278,6 @@ def _place(shape: Histogram, value: Value) -> int:
     if shape.levels:
         level = level_text(value)
         return shape.levels.index(level) if level in shape.levels else len(shape.levels)
-    if isinstance(value, str):
+    if not is_number(value):
         return len(shape.shares) - 1
     return bisect_right(shape.edges, float(value))

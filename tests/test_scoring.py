@@ -4,16 +4,17 @@ import math
 import random
 from collections.abc import Mapping
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activities.scoring import Scorers
 from adapters.rules import starter_rules
 from domain.checks import histogram, score_histogram
 from domain.errors import Invalid
-from domain.experiments import Arm, arm_of
+from domain.experiments import Arm, Assignment, arm_of
 from domain.reports import auc, conversion, difference
 from domain.scores import Score, total
 from domain.scoring.generated import generate
@@ -22,8 +23,10 @@ from domain.scoring.learned import Learned, LearnedScorer
 from domain.scoring.rules import RuleScorer, parse
 from domain.scoring.subjects import Behaviour, Subject
 from domain.scoring.trees import Forest, Node, Tree
-from domain.scoring_models import ModelKind, scorer_of
+from domain.scoring.work import LeadTask
+from domain.scoring_models import ModelKind, ModelStatus, NewModel, ScoringModel, scorer_of
 from domain.stability import stability
+from domain.usage import CallOrigin
 
 KINDS = ("demo_requested", "pricing_viewed", "email_opened", "unsubscribed", "else")
 PROFILES = st.dictionaries(
@@ -38,6 +41,30 @@ PROFILES = st.dictionaries(
 )
 BEHAVIOURS = st.lists(st.builds(Behaviour, st.sampled_from(KINDS), st.floats(0, 365)), max_size=30)
 SUBJECTS = st.builds(Subject, st.just("l"), PROFILES, BEHAVIOURS)
+
+
+class Registry:
+    """A registry in which every model is the starter's rules; it notes what is read of it."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+
+    async def read(self, tenant_id: str, model: str) -> ScoringModel:
+        self.reads.append(model)
+        return ScoringModel(
+            id=model,
+            name="m",
+            version=1,
+            kind=ModelKind.RULES,
+            status=ModelStatus.APPROVED,
+            description="",
+            definition=starter_rules(),
+            created_by=tenant_id,
+            created_at=None,
+        )
+
+    async def add(self, tenant_id: str, user_id: str, new: NewModel) -> ScoringModel:
+        raise NotImplementedError
 
 
 def scored(scorer: Any, subject: Subject) -> Score:
@@ -142,6 +169,25 @@ class TestRules:
         assert all(before > after for before, after in pairwise(scores))
         assert scores[0] - 20 == pytest.approx(2 * (scores[2] - 20), abs=0.02)
 
+    @pytest.mark.parametrize("condition", ["equals = 1", "is_in = [1, 2]", "at_least = 1"])
+    def test_true_is_not_the_number_one(self, condition: str) -> None:
+        rules = parse(f'[[rule]]\nfactor = "a"\nfield = "x"\npoints = 30\n{condition}')
+
+        scores = [scored(RuleScorer(rules), Subject("l", {"x": x})).score for x in (1, 1.0, True)]
+
+        assert scores == [30, 30, 0]
+
+    def test_a_property_that_is_true_is_not_the_number_one(self) -> None:
+        for wanted, found in (("1", 1), ("true", True), ("false", False)):
+            rules = parse(
+                '[[rule]]\nfactor = "a"\nevent = "e"\nwithin_days = 9\npoints = 10\n'
+                f"where = {{ x = {wanted} }}"
+            )
+            for said in (0, 1, True, False):
+                done = [Behaviour("e", 1.0, {"x": said})]
+                score = scored(RuleScorer(rules), Subject("l", {}, done)).score
+                assert score == (10 if said is found else 0)
+
     def test_more_than_a_rule_allows_is_cut_and_said(self) -> None:
         rules = parse('base = 90\n[[rule]]\nfactor = "a"\nfield = "x"\nknown = true\npoints = 30')
 
@@ -230,6 +276,30 @@ class TestLearned:
         subject = Subject("l", profile, [Behaviour("demo", 3.0)])
 
         assert scored(scorer, subject) == scored(scorer, subject)
+
+    def test_true_is_a_level_and_never_a_number(self) -> None:
+        number = Input(source="field", key="x", mean=0.5)
+        levels = Input(source="field", key="x", levels=("0", "1"), ranks=(0.2, 0.4))
+        said = Input(source="field", key="x", levels=("false", "true"), ranks=(0.2, 0.4))
+
+        assert math.isnan(number.number(True))
+        assert math.isnan(levels.number(True))
+        assert (levels.number(1), said.number(True), said.number(False)) == (0.4, 0.4, 0.2)
+        assert histogram([True, 1.0], histogram([1.0, 2.0])).shares[-1] == 0.5
+
+
+class TestKept:
+    @pytest.mark.anyio
+    async def test_the_models_that_are_used_stay_loaded_and_the_others_go(self) -> None:
+        registry, nothing = Registry(), cast("Any", None)
+        scorers = Scorers(registry, nothing, nothing)
+        origin = CallOrigin(tenant_id="t", user_id="ann", feature="score")
+
+        for number in (*range(33), *range(2, 33), 0, 1):
+            assigned = Assignment(model=f"m.{number}", arm="", shown=True)
+            await scorers.score(LeadTask(Subject("l", {}), "", (assigned,)), origin)
+
+        assert registry.reads == [*(f"m.{number}" for number in range(33)), "m.0", "m.1"]
 
 
 class TestArms:

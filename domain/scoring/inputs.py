@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from domain.base import Contract
-from domain.scoring.subjects import Behaviour, Subject, Value, at_path, plain
+from domain.scoring.subjects import Behaviour, Subject, Value, at_path, is_number, plain
 
 WINDOW_DAYS = 90.0
 NEVER_DAYS = 365.0
@@ -66,7 +66,12 @@ def behaviour(
     ages = [done.age_days for done in behaviours if done.type == kind and done.age_days >= 0]
     if source == "count":
         return float(sum(age < WINDOW_DAYS for age in ages))
-    return round(min([*ages, NEVER_DAYS]), 4)
+    return days_since(min(ages, default=NEVER_DAYS))
+
+
+def days_since(age_days: float) -> float:
+    """The days since something, as models read them: four decimals, 365 at most."""
+    return round(min(age_days, NEVER_DAYS), 4)
 
 
 def level_text(value: Value) -> str | None:
@@ -87,6 +92,4 @@ def _numeric(text: str) -> bool:
 
 def as_number(value: Value) -> float:
     """A value as a number; NaN for what is none."""
-    if isinstance(value, int | float):
-        return float(value)
-    return math.nan
+    return float(value) if is_number(value) else math.nan

@@ -6,13 +6,13 @@ either a `field` of the profile with one condition, or an `event` type with `hal
 """
 
 import tomllib
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domain.errors import Invalid
 from domain.scores import Component, Score, bounded
-from domain.scoring.subjects import Behaviour, Subject, Value, at_path, plain
+from domain.scoring.subjects import Behaviour, Subject, Value, at_path, is_number, is_same, plain
 
 _CONDITIONS = ("equals", "is_in", "contains", "at_least", "below", "known")
 Words = Annotated[str, Field(min_length=1, max_length=200)]
@@ -74,11 +74,11 @@ class Rule(BaseModel):
         if value is None:
             return False
         return (
-            (self.equals is None or value == self.equals)
-            and (self.is_in is None or value in self.is_in)
+            (self.equals is None or is_same(value, self.equals))
+            and (self.is_in is None or any(is_same(value, one) for one in self.is_in))
             and (self.contains is None or self.contains.lower() in str(value).lower())
-            and (self.at_least is None or (_is_number(value) and value >= self.at_least))
-            and (self.below is None or (_is_number(value) and value < self.below))
+            and (self.at_least is None or (is_number(value) and value >= self.at_least))
+            and (self.below is None or (is_number(value) and value < self.below))
         )
 
     def points_for(self, value: Value) -> float:
@@ -95,7 +95,8 @@ class Rule(BaseModel):
             return 0.0
         if self.within_days is not None and behaviour.age_days >= self.within_days:
             return 0.0
-        if any(behaviour.properties.get(name) != value for name, value in self.where.items()):
+        said = behaviour.properties
+        if not all(is_same(said.get(name), value) for name, value in self.where.items()):
             return 0.0
         if self.half_life_days is None:
             return 1.0
@@ -178,7 +179,3 @@ def _explained(rule: Rule, value: Value) -> str:
     if rule.event is not None:
         return f"{rule.event}, counted {value:g} times as time goes by."
     return f"{rule.field} is {value!r}."
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 Value = float | int | str | bool | None
 SECONDS_PER_DAY = 86_400.0
@@ -42,3 +42,13 @@ def at_path(profile: Mapping[str, Any], path: str) -> Any:
 def plain(value: Any) -> Value:
     """A value that a model can read: objects and lists are none."""
     return value if isinstance(value, str | bool | int | float) else None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number; true and false are not: they are levels."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two values are equal: 1 is 1.0, but not true."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
