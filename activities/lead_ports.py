@@ -17,10 +17,10 @@ from domain.chat import Attempt
 from domain.checks import CheckRef, CheckResult
 from domain.runs import RunRef
 from domain.scores import ScoreInput, ScoreResult
-from domain.scoring.subjects import Subject
+from domain.scoring.examples import Examples
 from domain.scoring.work import BatchPage, BatchProgress, PageDone, Scored, ScoringTask
 from domain.scoring_models import NewModel, ScoringModel
-from domain.trainings import Examples, TrainingInput, TrainingResult
+from domain.trainings import TrainingInput, TrainingResult
 
 
 class ScoreStore(Protocol):
@@ -79,14 +79,13 @@ class ModelRegistry(Protocol):
         ...
 
 
-Example = tuple[Subject, bool]
-
-
 class TrainingStore(Protocol):
     """Leads whose outcome is known."""
 
-    async def examples(self, training: TrainingInput, attempt: Attempt) -> Examples | None:
-        """Leads as they were when their outcome came; None if the run has ended."""
+    async def examples(
+        self, training: TrainingInput, attempt: Attempt
+    ) -> Examples | TrainingResult:
+        """Leads with their behaviour until their outcome; or how the run has ended."""
         ...
 
     async def tell(self, run: RunRef, stage: str, leads: int) -> None:
@@ -102,7 +101,7 @@ class Learner(Protocol):
     async def learn(
         self,
         training: TrainingInput,
-        examples: Sequence[Example],
+        examples: Examples,
         tell: Callable[[str], Awaitable[None]],
     ) -> NewModel:
         """A model with its metrics and its baseline. Raises Invalid (`training_impossible`)."""

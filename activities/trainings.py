@@ -4,7 +4,6 @@ from temporalio import activity
 
 from activities import attempts
 from activities.lead_ports import Learner, ModelRegistry, TrainingStore
-from domain.runs import Outcome
 from domain.trainings import TrainingInput, TrainingResult
 
 
@@ -21,14 +20,14 @@ class TrainingActivities:
         """Learn a model, and add it to the registry as a candidate: once, also if it is learned
         again after a crash. Raises Invalid (`training_impossible`)."""
         examples = await self._trainings.examples(training, attempts.current())
-        if examples is None:
-            return TrainingResult(outcome=Outcome.CANCELLED)
+        if isinstance(examples, TrainingResult):
+            return examples
 
         async def tell(stage: str) -> None:
-            await self._trainings.tell(training.run, stage, len(examples.leads))
+            await self._trainings.tell(training.run, stage, len(examples))
 
         await tell("reading")
-        new = await self._learner.learn(training, examples.leads, tell)
+        new = await self._learner.learn(training, examples, tell)
         window = {"window_from": examples.first, "window_to": examples.last}
         new = new.model_copy(update=window)
         model = await self._registry.add(training.run.tenant_id, training.user_id, new)

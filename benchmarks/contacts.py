@@ -10,7 +10,7 @@ from pathlib import Path
 from adapters.learning.learner import SklearnLearner
 from benchmarks.report import Row
 from domain.runs import RunRef
-from domain.scoring.subjects import Subject
+from domain.scoring.examples import Ended, Examples, Survey
 from domain.trainings import TrainingInput, TrainingOrder
 from tests.stack import Stack
 
@@ -26,14 +26,13 @@ def run(_stack: Stack, _quick: bool) -> list[Row]:
     if path is None:
         print(f"{FILE} is not there: set PERDURE_BENCH_DATA to its folder.")
         return []
-    examples = _examples(path)
     rows = []
     for algorithm, goal in _GOALS.items():
         values = {"name": "contacts", "algorithm": algorithm}
         order = TrainingOrder.model_validate(values)
         run = RunRef(tenant_id="bench", run_id="training.contacts.1")
         training = TrainingInput(run=run, user_id="bench", order=order)
-        learned = asyncio.run(SklearnLearner().learn(training, examples, _silent))
+        learned = asyncio.run(SklearnLearner().learn(training, _examples(path, order), _silent))
         assert learned.metrics is not None
         rows += [
             Row(f"AUC on 45,211 contacts, {algorithm}", learned.metrics.auc, "", least=goal),
@@ -48,15 +47,19 @@ def _path() -> Path | None:
     return next((path for path in found if path.exists()), None)
 
 
-def _examples(path: Path) -> list[tuple[Subject, bool]]:
+def _examples(path: Path, order: TrainingOrder) -> Examples:
     with gzip.open(path, "rt") as lines:
-        rows = list(csv.DictReader(lines))
-    return [(_subject(place, row), row["y"] == "1") for place, row in enumerate(rows)]
+        leads = [_lead(row) for row in csv.DictReader(lines)]
+    survey = Survey(order.wants)
+    survey.see(leads)
+    examples = survey.examples()
+    examples.add(leads)
+    return examples
 
 
-def _subject(place: int, row: dict[str, str]) -> Subject:
+def _lead(row: dict[str, str]) -> Ended:
     profile = {name: float(value) for name, value in row.items() if name not in _LEFT_OUT}
-    return Subject(str(place), profile)
+    return Ended(profile, {}, row["y"] == "1")
 
 
 async def _silent(_: str) -> None:

@@ -46,7 +46,8 @@ class Metrics(Contract):
 
     `auc`: area under the ROC curve; `brier`: mean squared error of the probability;
     `calibration_error`: mean distance between predicted and seen win rates of ten equal groups,
-    weighted by their size.
+    weighted by their size; `suspicious`: inputs that alone tell the outcome too well (an AUC above
+    0.95), as what was written down after it does.
     """
 
     auc: float
@@ -54,6 +55,7 @@ class Metrics(Contract):
     calibration_error: float
     leads: int
     won: int
+    suspicious: list[str] = []
 
 
 class Histogram(Contract):

@@ -1,8 +1,5 @@
 """Trainings: models learned from the outcomes of leads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -11,13 +8,16 @@ from domain.base import Contract, Order
 from domain.leads import LeadFilter
 from domain.names import Kind, run_id
 from domain.runs import Launch, Outcome, RunRef
-from domain.scoring.subjects import Subject
+from domain.scoring.inputs import Input
 from domain.scoring_models import ModelName
 from domain.stored import Time, storable
 
 
 class TrainingOrder(Order):
     """What to learn: from leads whose outcome came in a window, by which algorithm, and from what.
+
+    Behaviour is learned from as it was before the outcome, but profiles as they are today: a field
+    that is written after the outcome tells it, and belongs in `exclude`.
 
     `only` and `exclude` name inputs: fields of the profile, or `events.<type>`. Names, addresses
     and the like are never learned from.
@@ -30,6 +30,11 @@ class TrainingOrder(Order):
     filter: LeadFilter | None = None
     only: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
     exclude: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
+
+    def wants(self, item: Input) -> bool:
+        """Whether an input may be learned from, by `only` and `exclude`."""
+        names = {item.name, f"events.{item.key}" if item.source != "field" else item.name}
+        return not names & set(self.exclude) and (not self.only or bool(names & set(self.only)))
 
 
 class TrainingInput(Contract):
@@ -46,16 +51,6 @@ class TrainingResult(Contract):
     outcome: Outcome
     model_id: str | None = None
     auc: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Leads as they were when their outcome came, whether they were won, and the times of the
-    first and the last of these outcomes."""
-
-    leads: Sequence[tuple[Subject, bool]]
-    first: datetime | None
-    last: datetime | None
 
 
 def launch_of(tenant_id: str, user_id: str, order: TrainingOrder, mark: str) -> Launch:

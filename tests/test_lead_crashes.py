@@ -177,6 +177,23 @@ class TestTrainings:
         assert last["result"]["model_id"] == "fit.1"
         models = [model["id"] for model in team.boss.get(f"{SCORING}/models").json()]
         assert models == ["fit.1", "starter.0"]
+        told = result_of(site.stack, f"training.fit.{mark}", team.tenant)
+        auc = last["result"]["metrics"]["auc"]
+        assert told == {"outcome": "completed", "model_id": "fit.1", "auc": auc}
+
+    def test_a_training_that_ends_its_worker_is_given_up(self, site: Site, team: Team) -> None:
+        mark = uuid4().hex
+        for _ in range(3):
+            site.fleet.hit("train_model", "before", mark)
+
+        headers = {"Idempotency-Key": mark}
+        team.boss.post(f"{SCORING}/trainings", json={"name": "fit"}, headers=headers)
+        last = team.boss.finish(f"training.fit.{mark}")[-1].data
+
+        assert site.fleet.missed == []
+        assert last["outcome"] == "failed"
+        assert last["error"]["code"] == "worker_lost"
+        assert "Every attempt" in last["error"]["detail"]
 
 
 class TestSandbox:

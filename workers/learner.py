@@ -1,10 +1,10 @@
 """The learner, loaded when a model is learned: scikit-learn takes a second and a hundred MB."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from domain.scoring.subjects import Subject
+from domain.scoring.examples import Examples
 from domain.scoring_models import NewModel
 from domain.trainings import TrainingInput
 
@@ -18,7 +18,7 @@ class LateLearner:
     async def learn(
         self,
         training: TrainingInput,
-        examples: Sequence[tuple[Subject, bool]],
+        examples: Examples,
         tell: Callable[[str], Awaitable[None]],
     ) -> NewModel:
         """A model with its metrics and its baseline; raises Invalid (`training_impossible`)."""

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.runs import Outcome, RunClosing, RunRef
     from workflows import policy
 
+_LOST = "Every attempt that it may have lost its worker."
 _OUTCOMES = {
     "budget_exceeded": Outcome.BUDGET_EXCEEDED,
     "run_cancelled": Outcome.CANCELLED,
@@ -63,6 +64,10 @@ def closing(run: RunRef, error: BaseException) -> RunClosing:
     if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
         return RunClosing(run=run, outcome=Outcome.TIMED_OUT)
     code = cause.type if isinstance(cause, ApplicationError) else None
+    if code == "worker_lost" or isinstance(cause, ActivityTimeout):
+        return RunClosing(
+            run=run, outcome=Outcome.FAILED, error_code="worker_lost", error_detail=_LOST
+        )
     return RunClosing(
         run=run,
         outcome=_OUTCOMES.get(code or "", Outcome.FAILED),

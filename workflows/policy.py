@@ -61,6 +61,19 @@ BATCH = Protection(
     cancellation_type=ActivityCancellationType.TRY_CANCEL,
 )
 
+# A training that ends its worker ends the batches of all tenants there, and would do so again.
+TRAINING = Protection(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=5),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=2),
+        backoff_coefficient=4,
+        maximum_interval=timedelta(minutes=2),
+        maximum_attempts=6,
+    ),
+    cancellation_type=ActivityCancellationType.TRY_CANCEL,
+)
+
 # The record must be written, whatever it takes: there is no maximum of attempts.
 STORE = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=5),

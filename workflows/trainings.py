@@ -30,7 +30,7 @@ class ModelTraining:
             summary=f"learn {training.order.name}",
             task_queue=names.TaskQueue.LEARNING,
             schedule_to_close_timeout=_LIMIT,
-            **policy.BATCH,
+            **policy.TRAINING,
         )
         if result.auc is not None:
             workflow.set_current_details(f"**{result.model_id}**: AUC {result.auc:.3f}")

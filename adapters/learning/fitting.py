@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from adapters.learning.choosing import measured
+from adapters.learning.choosing import Column, measured, width
 from domain.errors import Invalid
 from domain.scoring.inputs import Input, as_number, level_text
 from domain.scoring.learned import Learned, LearnedScorer
 from domain.scoring.subjects import Value
 from domain.scoring.trees import MOST_LEAVES, Forest, Node, Tree
 
-Rows = Sequence[Sequence[Value]]
+Columns = Sequence[Column]
 Numbers = NDArray[np.float64]
 _TREES = 200
 _SEED = 0
@@ -26,31 +27,29 @@ _CHECKED = 200
 _TOLERANCE = 1e-6
 
 
+@dataclass(frozen=True)
 class Fitted:
-    """A model that was fitted, still able to answer for many rows at once."""
+    """A model that was fitted, still able to answer for many leads at once."""
 
-    def __init__(self, algorithm: str, items: Sequence[Input], rows: Rows, won: Sequence[bool]):
-        self.inputs = measured(items, rows, won)
-        self.algorithm = algorithm
-        target = np.asarray(won, dtype=np.int8)
-        # One core: the others are for those who wait.
-        with threadpool_limits(limits=1):
-            self._model = _estimator(algorithm).fit(self._matrix(rows), target)
+    algorithm: str
+    inputs: Sequence[Input]
+    model: Any
 
-    def log_odds(self, rows: Rows) -> Numbers:
-        """The log-odds of rows, before calibration."""
+    def log_odds(self, columns: Columns) -> Numbers:
+        """The log-odds of leads, before calibration."""
         with threadpool_limits(limits=1):
-            answers: Numbers = self._model.decision_function(self._matrix(rows))
+            answers: Numbers = self.model.decision_function(self._matrix(columns))
         return answers
 
-    def as_data(self, rows: Rows) -> Learned:
+    def as_data(self, columns: Columns) -> Learned:
         """The model as data. Raises Invalid (`training_impossible`) if what was taken out does not
         answer as scikit-learn does."""
         made = self._logistic() if self.algorithm == "logistic" else self._boosted()
         # What is proved is what the registry will keep.
         made = Learned.model_validate_json(made.model_dump_json(exclude_defaults=True))
-        sample = rows[:_CHECKED]
-        features = [_features(self.inputs, row) for row in sample]
+        sample = _spaced(columns)
+        names = [item.name for item in self.inputs]
+        features = [dict(zip(names, row, strict=True)) for row in zip(*sample, strict=True)]
         scorer = LearnedScorer(made)
         ours = np.array([scorer.log_odds(each) for each in features])
         if not np.allclose(ours, self.log_odds(sample), atol=_TOLERANCE):
@@ -60,7 +59,7 @@ class Fitted:
         return made.model_copy(update={"importance": _importance(scorer, features)})
 
     def _logistic(self) -> Learned:
-        weights = iter(self._model.coef_[0].tolist())
+        weights = iter(self.model.coef_[0].tolist())
         given = tuple(
             tuple(next(weights) for _ in range(max(1, len(item.levels)))) for item in self.inputs
         )
@@ -73,14 +72,14 @@ class Fitted:
             algorithm="logistic",
             inputs=tuple(self.inputs),
             weights=given,
-            base=float(self._model.intercept_[0]) + average,
+            base=float(self.model.intercept_[0]) + average,
             importance=(0.0,) * len(self.inputs),
         )
 
     def _boosted(self) -> Learned:
         # scikit-learn keeps these to itself; `as_data` proves that they are read rightly.
-        trees = tuple(_tree(one[0].nodes) for one in self._model._predictors)
-        start = float(np.ravel(self._model._baseline_prediction)[0])
+        trees = tuple(_tree(one[0].nodes) for one in self.model._predictors)
+        start = float(np.ravel(self.model._baseline_prediction)[0])
         return Learned(
             algorithm="boosted",
             inputs=tuple(self.inputs),
@@ -89,16 +88,29 @@ class Fitted:
             importance=(0.0,) * len(self.inputs),
         )
 
-    def _matrix(self, rows: Rows) -> Numbers:
-        if self.algorithm == "boosted":
-            columns = [
-                [item.number(row[place]) for row in rows] for place, item in enumerate(self.inputs)
-            ]
-            return np.asarray(columns, dtype=np.float64).T
-        parts = [
-            _columns(item, [row[place] for row in rows]) for place, item in enumerate(self.inputs)
-        ]
-        return np.hstack(parts)
+    def _matrix(self, columns: Columns) -> Numbers:
+        return matrix(self.algorithm, self.inputs, columns)
+
+
+def fit(algorithm: str, items: Sequence[Input], columns: Columns, won: Sequence[bool]) -> Fitted:
+    """Fit a model to leads: a column of values for each input."""
+    inputs = measured(items, columns, won)
+    target = np.asarray(won, dtype=np.int8)
+    # One core: the others are for those who wait.
+    with threadpool_limits(limits=1):
+        model = _estimator(algorithm).fit(matrix(algorithm, inputs, columns), target)
+    return Fitted(algorithm, inputs, model)
+
+
+def matrix(algorithm: str, inputs: Sequence[Input], columns: Columns) -> Numbers:
+    """The leads as an estimator reads them."""
+    widths = [1 if algorithm == "boosted" else width(item) for item in inputs]
+    made, place = np.empty((len(columns[0]), sum(widths))), 0
+    for item, column, size in zip(inputs, columns, widths, strict=True):
+        read = _ranked if algorithm == "boosted" else _weighed
+        made[:, place : place + size] = read(item, column)
+        place += size
+    return made
 
 
 def _estimator(algorithm: str) -> Any:
@@ -109,10 +121,16 @@ def _estimator(algorithm: str) -> Any:
     )
 
 
-def _columns(item: Input, column: Sequence[Value]) -> Numbers:
+def _ranked(item: Input, column: Column) -> Numbers:
+    """An input as trees read it."""
+    numbers = (item.number(value) for value in column)
+    return np.fromiter(numbers, dtype=np.float64, count=len(column)).reshape(-1, 1)
+
+
+def _weighed(item: Input, column: Column) -> Numbers:
     """An input as logistic regression reads it; what is not known is an average lead's."""
     if not item.levels:
-        numbers = np.array([as_number(value) for value in column], dtype=np.float64)
+        numbers = np.fromiter(map(as_number, column), dtype=np.float64, count=len(column))
         filled = np.where(np.isnan(numbers), item.mean, numbers)
         return ((filled - item.mean) / item.scale).reshape(-1, 1)
     places = {level: place for place, level in enumerate(item.levels)}
@@ -142,8 +160,11 @@ def _tree(nodes: Any) -> Tree:
     )
 
 
-def _features(inputs: Sequence[Input], row: Sequence[Value]) -> dict[str, Value]:
-    return {item.name: value for item, value in zip(inputs, row, strict=True)}
+def _spaced(columns: Columns) -> Columns:
+    """Leads from all of the window, evenly spaced: the latest may be unlike the others."""
+    leads = len(columns[0])
+    places = [number * leads // _CHECKED for number in range(_CHECKED)]
+    return [[column[place] for place in dict.fromkeys(places)] for column in columns]
 
 
 def _importance(made: LearnedScorer, features: Sequence[dict[str, Value]]) -> tuple[float, ...]:

@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from adapters.learning.choosing import chosen
-from adapters.learning.fitting import Fitted, Rows
-from adapters.learning.measuring import Measured
+from adapters.learning.fitting import Columns, fit
+from adapters.learning.measuring import CrossValidation, cross_validate, suspicious
 from domain.checks import histogram, score_histogram
 from domain.errors import Invalid
+from domain.scoring.examples import Examples
 from domain.scoring.inputs import Input
-from domain.scoring.subjects import Subject
-from domain.scoring_models import Baseline, ModelKind, NewModel
+from domain.scoring_models import Baseline, Metrics, ModelKind, NewModel
 from domain.trainings import TrainingInput
 
 _LEAST_OF_EACH = 20
+_NAMED = 5
 
 
 class SklearnLearner:
@@ -22,56 +23,60 @@ class SklearnLearner:
     async def learn(
         self,
         training: TrainingInput,
-        examples: Sequence[tuple[Subject, bool]],
+        examples: Examples,
         tell: Callable[[str], Awaitable[None]],
     ) -> NewModel:
         """Learn a model and measure it; raises Invalid (`training_impossible`)."""
-        order, won = training.order, [is_won for _, is_won in examples]
+        order, won = training.order, examples.won
         if min(sum(won), len(won) - sum(won)) < _LEAST_OF_EACH:
             raise Invalid(
                 f"Learning needs {_LEAST_OF_EACH} leads that were won and as many that were lost; "
                 f"there are {sum(won)} and {len(won) - sum(won)}.",
                 code="training_impossible",
             )
-        subjects = [subject for subject, _ in examples]
-        items = await asyncio.to_thread(chosen, subjects, order)
+        items = await asyncio.to_thread(chosen, examples, order)
         if not items:
             raise Invalid(
                 "No field and no event of these leads can be learned from.",
                 code="training_impossible",
             )
-        rows = await asyncio.to_thread(_rows, items, subjects)
+        columns = [examples.column(item) for item in items]
         await tell("measuring")
-        measured = await asyncio.to_thread(Measured, order.algorithm, items, rows, won)
+        measured = await asyncio.to_thread(cross_validate, order.algorithm, items, columns, won)
+        leaks = await asyncio.to_thread(suspicious, items, columns, won)
+        metrics = measured.metrics.model_copy(update={"suspicious": leaks})
         await tell("fitting")
-        return await asyncio.to_thread(_model, training, items, rows, won, measured)
-
-
-def _rows(items: Sequence[Input], subjects: Sequence[Subject]) -> Rows:
-    return [[item.read(subject) for item in items] for subject in subjects]
+        return await asyncio.to_thread(_model, training, items, columns, measured, metrics)
 
 
 def _model(
     training: TrainingInput,
     items: Sequence[Input],
-    rows: Rows,
-    won: Sequence[bool],
-    measured: Measured,
+    columns: Columns,
+    measured: CrossValidation,
+    metrics: Metrics,
 ) -> NewModel:
     order = training.order
-    slope, offset = measured.calibration()
-    learned = Fitted(order.algorithm, items, rows, won).as_data(rows)
+    slope, offset = measured.calibration
+    won = [bool(is_won) for is_won in measured.won]
+    learned = fit(order.algorithm, items, columns, won).as_data(columns)
     learned = learned.model_copy(update={"slope": slope, "offset": offset})
-    scores = [100 * float(p) for p in measured.probabilities()]
-    features = {
-        item.name: histogram([row[place] for row in rows]) for place, item in enumerate(items)
-    }
+    scores = [100 * float(p) for p in measured.probabilities]
+    features = {item.name: histogram(column) for item, column in zip(items, columns, strict=True)}
     return NewModel(
         name=order.name,
         kind=ModelKind.LEARNED,
-        description=f"{order.algorithm.capitalize()}, from {len(rows):,} leads.",
+        description=_description(order.algorithm, metrics),
         definition=learned.model_dump(mode="json", exclude_defaults=True),
-        metrics=measured.metrics(),
+        metrics=metrics,
         baseline=Baseline(features=features, score=score_histogram(scores)),
         run_id=training.run.run_id,
     )
+
+
+def _description(algorithm: str, metrics: Metrics) -> str:
+    words = f"{algorithm.capitalize()}, from {metrics.leads:,} leads."
+    if not metrics.suspicious:
+        return words
+    names = ", ".join(metrics.suspicious[:_NAMED])
+    return f"{words} Suspicious, for each alone tells the outcome: {names}."
