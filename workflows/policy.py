@@ -67,9 +67,8 @@ TRAINING = Protection(
     heartbeat_timeout=timedelta(seconds=5),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(seconds=2),
-        backoff_coefficient=4,
-        maximum_interval=timedelta(minutes=2),
-        maximum_attempts=6,
+        backoff_coefficient=10,
+        maximum_attempts=3,
     ),
     cancellation_type=ActivityCancellationType.TRY_CANCEL,
 )
