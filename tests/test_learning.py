@@ -14,7 +14,7 @@ from adapters.learning.choosing import chosen, width
 from adapters.learning.learner import SklearnLearner
 from cli.stack.local import joined
 from db import subjects
-from db.launches import Launches
+from db.launched_runs import LaunchedRuns
 from db.session import database_of, many
 from db.trainings import Trainings
 from domain.chat import Attempt
@@ -188,7 +188,7 @@ class TestExamples:
             WHERE tenant_id = %(tenant)s ORDER BY outcome_at DESC
         """
         try:
-            await Launches(database).accept(launch)
+            await LaunchedRuns(database).accept(launch)
             training = TrainingInput(run=launch.run, user_id="boss", order=order)
             attempt = Attempt(number=9, activity_id="1")
             examples = await Trainings(database).examples(training, attempt)
