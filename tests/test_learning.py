@@ -39,7 +39,8 @@ EVENTS = """
 INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
 SELECT l.tenant_id, l.id, 'e' || k, (ARRAY['demo', 'visit', 'mail'])[1 + k %% 3],
     l.outcome_at - make_interval(secs => 86400 * CASE WHEN k %% 7 = 0 THEN k / 7
-        ELSE random() * 400 END), jsonb_build_object('words', repeat('x', 900))
+        ELSE random() * CASE WHEN l.id < 'l5' THEN 100 ELSE 400 END END),
+    jsonb_build_object('words', repeat('x', 900))
 FROM leads l, generate_series(0, 699) AS k
 WHERE l.tenant_id = %s AND k < CASE WHEN l.id < 'l5' THEN 700 ELSE 30 END
 """
