@@ -21,7 +21,7 @@ from domain.reports import (
 from domain.scores import Bin
 
 # The latest score of each lead by each arm that was made before its outcome came (a test reads
-# leads as they were then). Outcomes that came before an experiment began are not of its making.
+# behaviour as it was then). Outcomes that came before an experiment began are not of its making.
 # `place`: the mean rank of equal scores among the leads whose outcome counts.
 _COMPARED = """
 WITH scored AS MATERIALIZED (

@@ -54,7 +54,8 @@ class Fitted:
         ours = np.array([scorer.log_odds(each) for each in features])
         if not np.allclose(ours, self.log_odds(sample), atol=_TOLERANCE):
             raise Invalid(
-                "The model does not answer as the library's does.", code="training_impossible"
+                "The model that was taken apart does not answer as the trained one: please report this.",
+                code="training_impossible",
             )
         return made.model_copy(update={"importance": _importance(scorer, features)})
 

@@ -177,5 +177,5 @@ def readable(error: ValidationError) -> str:
 
 def _explained(rule: Rule, value: Value) -> str:
     if rule.event is not None:
-        return f"{rule.event}, counted {value:g} times as time goes by."
+        return f"{rule.event}: {value:g} events, the older ones counted less."
     return f"{rule.field} is {value!r}."
