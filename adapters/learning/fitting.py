@@ -54,7 +54,7 @@ class Fitted:
         ours = np.array([scorer.log_odds(each) for each in features])
         if not np.allclose(ours, self.log_odds(sample), atol=_TOLERANCE):
             raise Invalid(
-                "The model that was taken apart does not answer as the trained one: please report this.",
+                "The model that was kept does not answer as the trained one. Please report this.",
                 code="training_impossible",
             )
         return made.model_copy(update={"importance": _importance(scorer, features)})
