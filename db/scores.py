@@ -80,7 +80,7 @@ SELECT {_COLUMNS} FROM lead_scores
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND shown LIMIT 1
 """
 _RESULT = """
-SELECT score, model_version FROM lead_scores
+SELECT score, model_version, experiment_id IS NOT NULL AS shadows FROM lead_scores
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND shown
 """
 

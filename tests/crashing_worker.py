@@ -20,6 +20,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
+import adapters.models.gateway  # noqa: F401, which workers load late: here it is there before
 from adapters.interceptor import ActivityEdge
 from cli.stack.local import joined
 from domain.settings import Settings

@@ -61,6 +61,26 @@ class TestScores:
         told = [event["data"]["lead_id"] for event in stream.sees(2)]
         assert told == ["a", "b"]
 
+    def test_a_shadow_scores_though_the_worker_died_behind_the_shown_score(
+        self, site: Site, team: Team
+    ) -> None:
+        team.boss.put(f"{SCORING}/settings", json={"rescore": False}).raise_for_status()
+        team.put("a", name="Ann")
+        arms = [
+            {"name": "open", "model": "starter.0"},
+            {"name": "dark", "model": "starter.0", "shadow": True},
+        ]
+        body = {"id": "x", "arms": arms}
+        team.boss.post(f"{SCORING}/experiments", json=body).raise_for_status()
+        mark = uuid4().hex
+        site.fleet.hit("score_lead", "after", mark)
+
+        headers = {"Idempotency-Key": mark}
+        team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=headers)
+
+        wait_until(lambda: sorted(row["arm"] for row in team.audit()) == ["dark", "open"], 60)
+        assert site.fleet.missed == []
+
     def test_a_change_is_accepted_and_scored_though_no_worker_lives(
         self, site: Site, team: Team
     ) -> None:
