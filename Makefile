@@ -26,7 +26,7 @@ demo-leads: setup
 	@$(BIN)/perdure demo-leads
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -132,7 +132,7 @@ class TestBreaker:
                 pass
 
         assert dead["b"] == 24
-        assert 4 <= dead["a"] <= 8
+        assert 4 <= dead["a"] <= 20
         alerts = site.stack.client("boss", "admin", tenant).get("/api/v1/alerts").json()["items"]
         assert {alert["kind"] for alert in alerts} == {"model.switched", "deployment.opened"}
 
