@@ -1,1 +1,1 @@
-"""What may fail: one class per noun, its dependencies behind the ports of `ports.py`."""
+"""What may fail: one class per noun, its dependencies behind the ports of its noun's `ports.py`."""

@@ -1,1 +1,1 @@
-"""The outside world, each part behind a port of `activities/ports.py`."""
+"""The outside world, each part behind a port of `activities/<noun>/ports.py`."""

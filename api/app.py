@@ -10,39 +10,27 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from adapters.mcp.http import TaskEndpoint
 from adapters.readiness import say_ready
-from api import interface, problems
-from api.authentication import Authenticator
+from adapters.tools.http import TaskEndpoint
+from api import health, interface, problems
+from api.chat import messages, threads, todo
 from api.edge import Edge
-from api.routes import (
-    alerts,
-    batches,
-    budgets,
-    chat,
-    experiments,
-    health,
-    leads,
-    models,
-    prompts,
-    runs,
-    schedules,
-    score_audits,
-    scores,
-    scoring_models,
-    threads,
-    todo,
-    usage,
-)
+from api.gateway import alerts, budgets, models, prompts, usage
+from api.identity.authentication import Authenticator
+from api.leads import leads
+from api.runs import runs
+from api.schedules import schedules
+from api.scoring import audits, batches, experiments, scores
+from api.scoring import models as scoring_models
 from api.wiring import made
+from db.identity.tenants import Keys
 from db.session import database_of
-from db.tasks import PostgresTasks
-from db.tenants import Keys
+from db.tools.todos import Todos
 from domain.settings import Settings
 
 _ROUTES = (
-    *(health, threads, chat, runs, todo, models, usage, budgets, prompts, alerts),
-    *(leads, scores, batches, scoring_models, experiments, score_audits, schedules),
+    *(health, threads, messages, runs, todo, models, usage, budgets, prompts, alerts),
+    *(leads, scores, batches, scoring_models, experiments, audits, schedules),
 )
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The API over these settings."""
     database = database_of(settings)
     authenticator = Authenticator(Keys(database), settings.secret.get_secret_value())
-    mcp = TaskEndpoint(PostgresTasks(database), authenticator, settings.allowed_hosts)
+    mcp = TaskEndpoint(Todos(database), authenticator, settings.allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(database.close)
             state = app.state.perdure = await made(settings, database, authenticator)
             await stack.enter_async_context(mcp.run())
-            for work in (state.hub.run(), state.launcher.sweep(), state.rescuer.run()):
+            for work in (state.hub.run(), state.launcher.sweep(), state.lease_monitor.run()):
                 task = asyncio.create_task(work)
                 task.add_done_callback(_end_process)
                 stack.callback(task.cancel)

@@ -7,8 +7,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from api.state import State
-from domain.auth import Principal, Scope, first_role
 from domain.errors import Forbidden
+from domain.identity.principals import Principal, Scope, first_role
 
 SUBPROTOCOL = "perdure"
 

@@ -2,36 +2,36 @@
 
 from dataclasses import dataclass
 
-from activities.runs import RunKeeper
-from adapters.schedules import TemporalSchedules
-from adapters.temporal import TemporalEngine
-from api.authentication import Authenticator
-from api.launching import Launcher
-from api.rescue import Rescuer
-from api.streaming import Hub
-from db.alerts import Alerts
-from db.batch_reports import BatchReports
-from db.batches import Batches
-from db.budgets import Budgets
-from db.cache import PostgresCache
-from db.calls import Calls
-from db.checks import Checks
-from db.experiments import Experiments
-from db.feeds import Feeds
-from db.launched_runs import LaunchedRuns
-from db.leads import Leads
-from db.ledger import Ledger
-from db.prompts import PostgresPrompts
-from db.reports import Reports
-from db.routes import RouteOverrides
-from db.runs import Runs
-from db.score_audits import ScoreAudits
-from db.scores import Scores
-from db.scoring_models import ScoringModels
+from activities.runs.runs import RunReconciler
+from adapters.runs.engine import TemporalEngine
+from adapters.schedules.schedules import TemporalSchedules
+from api.identity.authentication import Authenticator
+from api.runs.launching import Launcher
+from api.runs.rescue import LeaseMonitor
+from api.runs.streaming import Hub
+from db.chat.threads import Threads
+from db.chat.turns import Turns
+from db.gateway.alerts import Alerts
+from db.gateway.budgets import Budgets
+from db.gateway.cache import CachedAnswers
+from db.gateway.prompts import PromptVersions
+from db.gateway.routes import RouteOverrides
+from db.gateway.usage import UsageReports
+from db.leads.leads import Leads
+from db.runs.events import Events
+from db.runs.feeds import Feeds
+from db.runs.launched import LaunchedRuns
+from db.runs.runs import Runs
+from db.scoring.audits import ScoreAudits
+from db.scoring.batch_reports import BatchReports
+from db.scoring.batches import Batches
+from db.scoring.checks import Checks
+from db.scoring.experiments import Experiments
+from db.scoring.models import ScoringModels
+from db.scoring.reports import Reports
+from db.scoring.scores import Scores
 from db.session import Database
-from db.threads import Threads
-from db.turns import Turns
-from db.usage import UsageReports
+from db.tools.calls import Calls
 from domain.settings import Settings
 
 
@@ -44,20 +44,20 @@ class State:
     engine: TemporalEngine
     authenticator: Authenticator
     launcher: Launcher
-    rescuer: Rescuer
+    lease_monitor: LeaseMonitor
     hub: Hub
-    ledger: Ledger
+    ledger: Events
     threads: Threads
     turns: Turns
     runs: Runs
     calls: Calls
-    keeper: RunKeeper
+    reconciler: RunReconciler
     routes: RouteOverrides
     usage: UsageReports
     budgets: Budgets
     alerts: Alerts
-    cache: PostgresCache
-    prompts: PostgresPrompts
+    cache: CachedAnswers
+    prompts: PromptVersions
     launches: LaunchedRuns
     feeds: Feeds
     leads: Leads

@@ -1,40 +1,40 @@
 """Wiring: the one place where the parts of an API process are put together."""
 
-from activities.runs import RunKeeper
-from adapters.prompts import prompt_files
-from adapters.rules import starter_rules
-from adapters.schedules import TemporalSchedules
-from adapters.temporal import TemporalEngine, connect
-from api.authentication import Authenticator
-from api.launching import Launcher
-from api.rescue import Rescuer
+from activities.runs.runs import RunReconciler
+from adapters.gateway.prompts import prompt_files
+from adapters.runs.engine import TemporalEngine, connect
+from adapters.schedules.schedules import TemporalSchedules
+from adapters.scoring.starter import starter_rules
+from api.identity.authentication import Authenticator
+from api.runs.launching import Launcher
+from api.runs.rescue import LeaseMonitor
+from api.runs.streaming import Hub
 from api.state import State
-from api.streaming import Hub
-from db.alerts import Alerts
-from db.batch_reports import BatchReports
-from db.batches import Batches
-from db.budgets import Budgets
-from db.cache import PostgresCache
-from db.calls import Calls
-from db.checks import Checks
-from db.experiments import Experiments
-from db.feeds import Feeds
-from db.launched_runs import LaunchedRuns
-from db.leads import Leads
-from db.leases import Leases
-from db.ledger import Ledger
-from db.prompts import PostgresPrompts
-from db.reports import Reports
-from db.routes import RouteOverrides
-from db.runs import Runs
-from db.score_audits import ScoreAudits
-from db.scores import Scores
-from db.scoring_models import ScoringModels
+from db.chat.threads import Threads
+from db.chat.turns import Turns
+from db.gateway.alerts import Alerts
+from db.gateway.budgets import Budgets
+from db.gateway.cache import CachedAnswers
+from db.gateway.prompts import PromptVersions
+from db.gateway.routes import RouteOverrides
+from db.gateway.usage import UsageReports
+from db.leads.leads import Leads
+from db.runs.events import Events
+from db.runs.feeds import Feeds
+from db.runs.launched import LaunchedRuns
+from db.runs.leases import Leases
+from db.runs.runs import Runs
+from db.scoring.audits import ScoreAudits
+from db.scoring.batch_reports import BatchReports
+from db.scoring.batches import Batches
+from db.scoring.checks import Checks
+from db.scoring.experiments import Experiments
+from db.scoring.models import ScoringModels
+from db.scoring.reports import Reports
+from db.scoring.scores import Scores
 from db.session import Database
-from db.threads import Threads
-from db.turns import Turns
-from db.usage import UsageReports
-from domain.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
+from db.tools.calls import Calls
+from domain.scoring.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
 
 
@@ -42,29 +42,29 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
     """Everything that routes use."""
     client = await connect(lazy=True)
     engine = TemporalEngine(client, settings)
-    ledger, turns, runs = Ledger(database), Turns(database), Runs(database)
+    ledger, turns, runs = Events(database), Turns(database), Runs(database)
     launches = LaunchedRuns(database)
-    keeper = RunKeeper(turns, launches, engine)
+    reconciler = RunReconciler(turns, launches, engine)
     return State(
         settings=settings,
         database=database,
         engine=engine,
         authenticator=authenticator,
-        launcher=Launcher(engine, runs, keeper),
-        rescuer=Rescuer(Leases(database), engine),
+        launcher=Launcher(engine, runs, reconciler),
+        lease_monitor=LeaseMonitor(Leases(database), engine),
         hub=Hub(ledger),
         ledger=ledger,
         threads=Threads(database),
         turns=turns,
         runs=runs,
         calls=Calls(database),
-        keeper=keeper,
+        reconciler=reconciler,
         routes=RouteOverrides(database),
         usage=UsageReports(database),
         budgets=Budgets(database),
         alerts=Alerts(database),
-        cache=PostgresCache(database),
-        prompts=PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes),
+        cache=CachedAnswers(database),
+        prompts=PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes),
         launches=launches,
         feeds=Feeds(database),
         leads=Leads(database),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import (
+from benchmarks.report import RESULTS, Row, show, write
+from benchmarks.subjects import (
     caching,
     contacts,
     events,
@@ -23,8 +24,7 @@ from benchmarks import (
     recovery,
     turns,
 )
-from benchmarks.report import RESULTS, Row, show, write
-from tests.stack import Stack
+from testing.stack import Stack
 
 _COMMON = {"PERDURE_MAX_STEPS": "200", "PERDURE_MODEL_WINDOW": "400000"}
 

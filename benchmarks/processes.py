@@ -6,7 +6,7 @@ from statistics import median, quantiles
 
 import psutil
 
-from tests.stack import Stack
+from testing.stack import Stack
 
 PARTS = ("temporal", "worker", "api", "postgres")
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import checks, experiments, keys, leads, models, runs, schedules, scoring
+from cli.gateway import models
+from cli.identity import keys
+from cli.leads import leads
+from cli.runs import runs
+from cli.schedules import schedules
+from cli.scoring import checks, experiments
+from cli.scoring import models as scoring_models
 from domain.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -89,7 +95,7 @@ def mcp() -> None:
     """Serve the task tools over MCP on stdin and stdout."""
     import asyncio
 
-    from cli.mcp import serve
+    from cli.tools.mcp import serve
 
     asyncio.run(serve(_joined_settings()))
 
@@ -109,7 +115,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,
 ) -> None:
     """See a conversation survive the death of its worker, in under a minute."""
-    from cli.demo import demo as play
+    from cli.demos.chat import demo as play
 
     play(keep=keep)
 
@@ -119,7 +125,7 @@ def demo_leads(
     keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,
 ) -> None:
     """See leads imported, scored, compared and scheduled, in about a minute."""
-    from cli.demo_leads import demo as play
+    from cli.demos.leads import demo as play
 
     play(keep=keep)
 
@@ -130,7 +136,7 @@ app.command()(models.alerts)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(leads.app, name="leads")
-app.add_typer(scoring.app, name="scoring")
+app.add_typer(scoring_models.app, name="scoring")
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(checks.app, name="checks")
 app.add_typer(schedules.app, name="schedules")

@@ -16,7 +16,7 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64")
 
 
-class Order(Contract):
+class StrictModel(Contract):
     """What somebody asks for. What nobody here understands is refused, not passed over: a condition
     or a limit that is misspelt would do more than was meant."""
 

@@ -11,8 +11,8 @@ from pydantic import Field, SecretStr, ValidationError
 
 from domain.base import Contract
 from domain.errors import Invalid, NotFound
-from domain.routes import CHAT, EMBED, STANDARD_ROUTES, Deployment, Route, check_route
-from domain.tools import ToolServer
+from domain.gateway.routes import CHAT, EMBED, STANDARD_ROUTES, Deployment, Route, check_route
+from domain.tools.tools import ToolServer
 
 OFFLINE_MODEL = "offline/assistant"
 OFFLINE_EMBEDDING = "offline/lexical"

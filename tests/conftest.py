@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import crash_site
-from tests.stack import Stack, stack_home
-from tests.stacks import GUARDED, OFFLINE
+from testing import crash_site
+from testing.stack import Stack, stack_home
+from testing.stacks import GUARDED, OFFLINE
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def site() -> Iterator[crash_site.Site]:
 
 @pytest.fixture(scope="session")
 def guarded_stack() -> Iterator[Stack]:
-    """A stack whose tools ask first and whose limits are near (see `tests/stacks.py`)."""
+    """A stack whose tools ask first and whose limits are near (see `testing/stacks.py`)."""
     with stack_home() as home, Stack(home, environ=GUARDED) as stack:
         yield stack
 

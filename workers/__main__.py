@@ -20,14 +20,14 @@ from temporalio.worker import (
 )
 
 from adapters import logs
-from adapters.interceptor import ActivityEdge
 from adapters.readiness import say_ready
-from adapters.temporal import connect
-from db.leases import Lease
+from adapters.runs.engine import connect
+from adapters.runs.interceptor import ActivityEdge
+from db.runs.leases import Lease
 from db.session import database_of
 from domain.errors import Invalid, Unavailable
 from domain.settings import Settings
-from workers.fleet import BACKGROUND, FLEET, Post, Wired
+from workers.fleet import BACKGROUND, FLEET, QueueSpec, Wired
 from workers.wiring import wired
 
 Made = TypeVar("Made")
@@ -86,7 +86,7 @@ async def _serve(
 
 
 def make_worker(
-    client: Client, post: Post, activities: Wired, interceptors: Sequence[Interceptor] = ()
+    client: Client, post: QueueSpec, activities: Wired, interceptors: Sequence[Interceptor] = ()
 ) -> Worker:
     """The worker of one post.
 

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from activities.batches import BatchActivities
-from activities.chat import ChatActivities
-from activities.checks import CheckActivities
-from activities.leads import LeadActivities
-from activities.runs import RunActivities
-from activities.trainings import TrainingActivities
+from activities.chat.steps import ChatActivities
+from activities.runs.runs import RunActivities
+from activities.scoring.batches import BatchActivities
+from activities.scoring.checks import CheckActivities
+from activities.scoring.scores import LeadActivities
+from activities.scoring.trainings import TrainingActivities
 from domain.names import TaskQueue
-from workflows.batches import LeadBatch
-from workflows.chat import ChatTurn
-from workflows.checks import ScoreCheck
-from workflows.leads import LeadScore
-from workflows.trainings import ModelTraining
+from workflows.chat.turns import ChatTurn
+from workflows.scoring.batches import LeadBatch
+from workflows.scoring.checks import ScoreCheck
+from workflows.scoring.scores import LeadScore
+from workflows.scoring.trainings import ModelTraining
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wired:
 
 
 @dataclass(frozen=True)
-class Post:
+class QueueSpec:
     """One queue that a role works on: its workflows and activities, its limits."""
 
     queue: TaskQueue
@@ -85,12 +85,14 @@ BACKGROUND = "batch"
 # memory, not cores. What calculates runs few at a time: the rest waits in Temporal, which is fair
 # between tenants.
 FLEET = {
-    "chat": (Post(TaskQueue.CHAT, (ChatTurn,), _chat, max_activities=1500),),
-    "leads": (Post(TaskQueue.LEADS, (LeadScore,), _leads, max_activities=200),),
+    "chat": (QueueSpec(TaskQueue.CHAT, (ChatTurn,), _chat, max_activities=1500),),
+    "leads": (QueueSpec(TaskQueue.LEADS, (LeadScore,), _leads, max_activities=200),),
     BACKGROUND: (
-        Post(TaskQueue.BATCH, (LeadBatch, ModelTraining, ScoreCheck), _batch, max_activities=4),
-        Post(TaskQueue.BATCH_CALLS, (), _calls, max_activities=32),
-        Post(TaskQueue.LEARNING, (), _learning, max_activities=1),
+        QueueSpec(
+            TaskQueue.BATCH, (LeadBatch, ModelTraining, ScoreCheck), _batch, max_activities=4
+        ),
+        QueueSpec(TaskQueue.BATCH_CALLS, (), _calls, max_activities=32),
+        QueueSpec(TaskQueue.LEARNING, (), _learning, max_activities=1),
     ),
 }
-POSTS = [post for posts in FLEET.values() for post in posts]
+QUEUES = [post for posts in FLEET.values() for post in posts]

@@ -5,36 +5,35 @@ from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
-from activities.batches import BatchActivities
-from activities.chat import ChatActivities
-from activities.checks import CheckActivities
-from activities.leads import LeadActivities
-from activities.runs import RunActivities, RunKeeper
-from activities.scoring import Scorers
-from activities.trainings import TrainingActivities
-from adapters.mcp.task_server import caller_in_meta, task_server
-from adapters.mcp.toolbox import McpToolBox
-from adapters.prompts import prompt_files
-from adapters.rules import starter_rules
-from adapters.temporal import TemporalEngine
-from db.batches import Batches
-from db.calls import Calls
-from db.checks import Checks
-from db.launched_runs import LaunchedRuns
-from db.leases import Lease
-from db.ledger import Ledger
-from db.prompts import PostgresPrompts
-from db.scores import Scores
-from db.scoring_models import ScoringModels
+from activities.chat.steps import ChatActivities
+from activities.runs.runs import RunActivities, RunReconciler
+from activities.scoring.batches import BatchActivities
+from activities.scoring.checks import CheckActivities
+from activities.scoring.scorers import Scorers
+from activities.scoring.scores import LeadActivities
+from activities.scoring.trainings import TrainingActivities
+from adapters.gateway.prompts import prompt_files
+from adapters.runs.engine import TemporalEngine
+from adapters.scoring.starter import starter_rules
+from adapters.tools.task_server import caller_in_meta, task_server
+from adapters.tools.toolbox import McpToolBox
+from db.chat.steps import Steps
+from db.chat.turns import Turns
+from db.gateway.prompts import PromptVersions
+from db.runs.events import Events
+from db.runs.launched import LaunchedRuns
+from db.runs.leases import Lease
+from db.scoring.batches import Batches
+from db.scoring.checks import Checks
+from db.scoring.models import ScoringModels
+from db.scoring.scores import Scores
+from db.scoring.trainings import Trainings
 from db.session import Database
-from db.steps import Steps
-from db.tasks import PostgresTasks
-from db.trainings import Trainings
-from db.turns import Turns
+from db.tools.calls import Calls
+from db.tools.todos import Todos
 from domain.settings import Settings
 from workers.fleet import Wired
-from workers.gateway import LateGateway
-from workers.learner import LateLearner
+from workers.lazy import LazyGateway, LazyLearner
 
 
 @asynccontextmanager
@@ -46,13 +45,13 @@ async def wired(
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
     turns, launches = Turns(database), LaunchedRuns(database)
-    gateway = LateGateway(settings, database)
+    gateway = LazyGateway(settings, database)
     if talks:
         await gateway.warm_up()
-    prompts = PostgresPrompts(database, prompt_files(), four_eyes=settings.four_eyes)
+    prompts = PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes)
     registry = ScoringModels(database, starter_rules())
     scorers = Scorers(registry, gateway, prompts)
-    toolbox = McpToolBox(settings, task_server(PostgresTasks(database), caller_in_meta))
+    toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
             chat=ChatActivities(
@@ -60,15 +59,15 @@ async def wired(
                 turns=turns,
                 steps=Steps(database, lease),
                 calls=Calls(database, lease),
-                log=Ledger(database),
+                log=Events(database),
                 gateway=gateway,
                 toolbox=toolbox,
-                keeper=RunKeeper(turns, launches, TemporalEngine(client, settings)),
+                reconciler=RunReconciler(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
-            trainings=TrainingActivities(Trainings(database, lease), LateLearner(), registry),
+            trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),
             runs=RunActivities(launches),
         )

@@ -15,9 +15,9 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
-    from activities.runs import RunActivities
+    from activities.runs.runs import RunActivities
     from domain import names
-    from domain.runs import Outcome, RunClosing, RunRef
+    from domain.runs.runs import Outcome, RunEnd, RunRef
     from workflows import policy
 
 _LOST = "Every attempt that it may have lost its worker."
@@ -56,19 +56,17 @@ def tell(outcome: Outcome) -> None:
     workflow.upsert_search_attributes([names.OUTCOME.value_set(outcome.value)])
 
 
-def closing(run: RunRef, error: BaseException) -> RunClosing:
+def closing(run: RunRef, error: BaseException) -> RunEnd:
     """How to close a run whose work ended with this error."""
     if is_cancelled_exception(error):
-        return RunClosing(run=run, outcome=Outcome.CANCELLED)
+        return RunEnd(run=run, outcome=Outcome.CANCELLED)
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.HEARTBEAT:
-        return RunClosing(run=run, outcome=Outcome.TIMED_OUT)
+        return RunEnd(run=run, outcome=Outcome.TIMED_OUT)
     code = cause.type if isinstance(cause, ApplicationError) else None
     if code == "worker_lost" or isinstance(cause, ActivityTimeout):
-        return RunClosing(
-            run=run, outcome=Outcome.FAILED, error_code="worker_lost", error_detail=_LOST
-        )
-    return RunClosing(
+        return RunEnd(run=run, outcome=Outcome.FAILED, error_code="worker_lost", error_detail=_LOST)
+    return RunEnd(
         run=run,
         outcome=_OUTCOMES.get(code or "", Outcome.FAILED),
         error_code=code or "run_failed",

@@ -13,7 +13,7 @@ from cli.doctor.findings import Finding, ok, problem, warning
 from cli.stack import ports
 from cli.stack.home import Home
 from cli.stack.local import joined
-from domain.routes import CHAT, Deployment
+from domain.gateway.routes import CHAT, Deployment
 from domain.settings import OFFLINE_MODEL, Settings
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}

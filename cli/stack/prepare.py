@@ -5,10 +5,10 @@ import time
 import psycopg
 
 from cli.stack.home import Home
+from db.identity.tenants import create_key, create_tenant, list_keys
 from db.migrate import migrate, owner_url_of
-from db.tenants import create_key, create_tenant, list_keys
-from domain.auth import Role
 from domain.errors import Unavailable
+from domain.identity.principals import Role
 from domain.settings import Settings
 
 TENANT = "default"

@@ -24,9 +24,9 @@ class Watch:
         child = Child(program, self._pids, self._say)
         if adopted:
             child.adopt(adopted)
-        keeper = asyncio.create_task(child.keep())
-        keeper.add_done_callback(self._check)
-        self._children[program.name], self._keepers[program.name] = child, keeper
+        reconciler = asyncio.create_task(child.keep())
+        reconciler.add_done_callback(self._check)
+        self._children[program.name], self._keepers[program.name] = child, reconciler
         return child
 
     def pid(self, name: str) -> int | None:
@@ -46,13 +46,13 @@ class Watch:
     async def stop(self, *names: str) -> None:
         """Stop these children side by side."""
         keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
-        for keeper in keepers:
-            keeper.cancel()
+        for reconciler in keepers:
+            reconciler.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         children = [self._children.pop(name) for name in names if name in self._children]
         await asyncio.gather(*(child.stop() for child in children))
 
-    def _check(self, keeper: asyncio.Task[None]) -> None:
-        error = None if keeper.cancelled() else keeper.exception()
+    def _check(self, reconciler: asyncio.Task[None]) -> None:
+        error = None if reconciler.cancelled() else reconciler.exception()
         if error and not self._broken.done():
             self._broken.set_exception(error)

@@ -3,11 +3,13 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from db import lead_tables, model_tables, tables
+from db.gateway import tables as gateway_tables
+from db.identity import tables as identity_tables
+from db.leads import tables as leads_tables
 
 target = SQLModel.metadata
-assert tables.TenantRow.metadata is model_tables.ModelCallRow.metadata is target
-assert lead_tables.LeadRow.metadata is target
+assert identity_tables.TenantRow.metadata is gateway_tables.ModelCallRow.metadata is target
+assert leads_tables.LeadRow.metadata is target
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=target)
 with context.begin_transaction():

@@ -1,1 +1,1 @@
-"""Scoring: models that turn what is known of a lead into a score, without any I/O."""
+"""Scoring: models, scores, batches, trainings, experiments, checks. No I/O."""

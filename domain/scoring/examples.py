@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from domain.leads import identifying
+from domain.leads.leads import identifying
 from domain.scoring.inputs import NEVER_DAYS, Input
 from domain.scoring.subjects import Value, at_path, plain
 

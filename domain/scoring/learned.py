@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from domain.base import Contract
-from domain.scores import Component, Score, bounded
 from domain.scoring.inputs import Input, as_number, level_text
+from domain.scoring.scores import Component, Score, bounded
 from domain.scoring.subjects import Subject, Value
 from domain.scoring.trees import Forest, Tree
 

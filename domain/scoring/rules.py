@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domain.errors import Invalid
-from domain.scores import Component, Score, bounded
+from domain.scoring.scores import Component, Score, bounded
 from domain.scoring.subjects import Behaviour, Subject, Value, at_path, is_number, is_same, plain
 
 _CONDITIONS = ("equals", "is_in", "contains", "at_least", "below", "known")

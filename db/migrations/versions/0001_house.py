@@ -140,7 +140,7 @@ CREATE TABLE decisions (
     PRIMARY KEY (tenant_id, run_id, id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
-CREATE TABLE tasks (
+CREATE TABLE todos (
     tenant_id text NOT NULL,
     user_id text NOT NULL,
     number integer NOT NULL,
@@ -150,7 +150,7 @@ CREATE TABLE tasks (
     deleted_at timestamptz,
     PRIMARY KEY (tenant_id, user_id, number)
 );
-CREATE TABLE effects (
+CREATE TABLE tool_effects (
     tenant_id text NOT NULL,
     key text NOT NULL,
     result jsonb NOT NULL,
@@ -240,7 +240,7 @@ REVOKE ALL ON FUNCTION lost_workers, claim_lost_attempts FROM PUBLIC;
 
 ISOLATED = (
     *("tenants", "api_keys", "threads", "runs", "run_events", "turns", "messages"),
-    *("tool_calls", "decisions", "tasks", "effects", "audit_entries"),
+    *("tool_calls", "decisions", "todos", "tool_effects", "audit_entries"),
 )
 
 
@@ -265,6 +265,6 @@ def upgrade() -> None:
     )
     op.execute(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON api_keys, threads, runs, run_events, turns, "
-        "messages, tool_calls, decisions, tasks, effects TO perdure_app"
+        "messages, tool_calls, decisions, todos, tool_effects TO perdure_app"
     )
     op.execute("GRANT SELECT, INSERT ON audit_entries TO perdure_app")

@@ -45,7 +45,7 @@ CREATE TABLE model_calls (
 CREATE INDEX model_calls_by_time ON model_calls (tenant_id, created_at);
 CREATE INDEX model_calls_by_run ON model_calls (tenant_id, run_id, step);
 CREATE INDEX model_calls_open ON model_calls (created_at) WHERE finished_at IS NULL;
-CREATE TABLE model_cache (
+CREATE TABLE answer_cache (
     tenant_id text NOT NULL,
     digest text NOT NULL,
     route text NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE model_cache (
     expires_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, digest)
 );
-CREATE INDEX model_cache_by_scope ON model_cache (tenant_id, scope, expires_at);
+CREATE INDEX answer_cache_by_scope ON answer_cache (tenant_id, scope, expires_at);
 CREATE TABLE embeddings (
     tenant_id text NOT NULL,
     model text NOT NULL,
@@ -148,7 +148,7 @@ CREATE TABLE summaries (
 """
 
 ISOLATED = (
-    *("model_calls", "model_cache", "embeddings", "budgets", "budget_spending"),
+    *("model_calls", "answer_cache", "embeddings", "budgets", "budget_spending"),
     *("route_overrides", "prompt_versions", "alerts", "summaries"),
 )
 

@@ -31,7 +31,7 @@ CREATE TABLE lead_events (
     FOREIGN KEY (tenant_id, lead_id) REFERENCES leads (tenant_id, id) ON DELETE CASCADE
 );
 CREATE INDEX lead_events_by_time ON lead_events (tenant_id, lead_id, time);
-CREATE TABLE lead_scores (
+CREATE TABLE scores (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
     lead_id text NOT NULL,
@@ -51,11 +51,11 @@ CREATE TABLE lead_scores (
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, run_id, lead_id, arm)
 );
-CREATE INDEX lead_scores_by_lead ON lead_scores (tenant_id, lead_id, calculated_at);
-CREATE INDEX lead_scores_by_experiment ON lead_scores (tenant_id, experiment_id, lead_id)
+CREATE INDEX scores_by_lead ON scores (tenant_id, lead_id, calculated_at);
+CREATE INDEX scores_by_experiment ON scores (tenant_id, experiment_id, lead_id)
     WHERE experiment_id IS NOT NULL;
-CREATE INDEX lead_scores_by_time ON lead_scores (tenant_id, calculated_at, lead_id);
-CREATE TABLE lead_standings (
+CREATE INDEX scores_by_time ON scores (tenant_id, calculated_at, lead_id);
+CREATE TABLE current_scores (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,
     run_id text NOT NULL,
@@ -64,8 +64,8 @@ CREATE TABLE lead_standings (
     calculated_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, lead_id)
 ) WITH (fillfactor = 70);
-CREATE INDEX lead_standings_by_score ON lead_standings (tenant_id, score, lead_id);
-CREATE TABLE lead_failures (
+CREATE INDEX current_scores_by_score ON current_scores (tenant_id, score, lead_id);
+CREATE TABLE batch_failures (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
     lead_id text NOT NULL,
@@ -74,7 +74,7 @@ CREATE TABLE lead_failures (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, run_id, lead_id)
 );
-CREATE TABLE lead_rescores (
+CREATE TABLE score_requests (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,
     run_id text,
@@ -82,7 +82,7 @@ CREATE TABLE lead_rescores (
     requested_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, lead_id)
 ) WITH (fillfactor = 70);
-CREATE TABLE lead_batches (
+CREATE TABLE batches (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
     mode text NOT NULL,
@@ -97,8 +97,8 @@ CREATE TABLE lead_batches (
     paused boolean NOT NULL DEFAULT false,
     closed boolean NOT NULL DEFAULT false,
     rate double precision NOT NULL DEFAULT 0,
-    told integer NOT NULL DEFAULT 0,
-    told_at timestamptz,
+    reported integer NOT NULL DEFAULT 0,
+    reported_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
@@ -149,7 +149,7 @@ CREATE TABLE experiments (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE UNIQUE INDEX experiments_running ON experiments (tenant_id) WHERE status = 'running';
-CREATE TABLE score_checks (
+CREATE TABLE checks (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
     orders jsonb NOT NULL,
@@ -160,7 +160,7 @@ CREATE TABLE score_checks (
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
-CREATE TABLE run_launches (
+CREATE TABLE run_specs (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
     launch jsonb NOT NULL,
@@ -186,9 +186,9 @@ $$;
 """
 
 ISOLATED = (
-    *("leads", "lead_events", "lead_scores", "lead_standings", "lead_failures"),
-    *("lead_rescores", "lead_batches", "scoring_models", "scoring_settings"),
-    *("experiments", "score_checks", "run_launches"),
+    *("leads", "lead_events", "scores", "current_scores", "batch_failures"),
+    *("score_requests", "batches", "scoring_models", "scoring_settings"),
+    *("experiments", "checks", "run_specs"),
 )
 
 

@@ -6,8 +6,8 @@ revision = "0005"
 down_revision = "0004"
 
 INDEX = """
-CREATE INDEX lead_scores_by_model
-    ON lead_scores (tenant_id, model_version, calculated_at, lead_id) WHERE shown
+CREATE INDEX scores_by_model
+    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE shown
 """
 
 

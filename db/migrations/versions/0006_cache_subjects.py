@@ -5,9 +5,9 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
-COLUMN = "ALTER TABLE model_cache ADD COLUMN subject text"
+COLUMN = "ALTER TABLE answer_cache ADD COLUMN subject text"
 INDEX = """
-CREATE INDEX model_cache_by_subject ON model_cache (tenant_id, subject) WHERE subject IS NOT NULL
+CREATE INDEX answer_cache_by_subject ON answer_cache (tenant_id, subject) WHERE subject IS NOT NULL
 """
 
 

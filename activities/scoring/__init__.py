@@ -1,0 +1,1 @@
+"""What scoring does to the world."""

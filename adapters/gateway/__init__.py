@@ -1,0 +1,1 @@
+"""Models through LiteLLM: routing, failover, caching, errors in our words."""

@@ -1,1 +1,0 @@
-"""Learning: models trained with scikit-learn, and taken apart into data."""

@@ -1,1 +1,0 @@
-"""MCP: our own task server, and the client through which turns reach every tool."""

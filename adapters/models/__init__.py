@@ -1,1 +1,0 @@
-"""Models through LiteLLM: one call, streamed, with its errors in our words."""

@@ -1,0 +1,1 @@
+"""Temporal: the engine that runs workflows, and the edge of activities."""

@@ -1,0 +1,1 @@
+"""Temporal Schedules, which are their only record."""

@@ -1,0 +1,1 @@
+"""Chat over HTTP: threads, messages, the todo agent."""

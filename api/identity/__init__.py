@@ -1,0 +1,1 @@
+"""Authentication: credentials in, a caller out."""

@@ -1,1 +1,0 @@
-"""Routes: parse, ask or start, answer; no logic."""

@@ -1,0 +1,1 @@
+"""Runs over HTTP: state, events, streams, starts."""

@@ -1,0 +1,71 @@
+"""Launching: an accepted run gets its workflow, at once or as soon as Temporal answers again."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from activities.runs.ports import Engine
+from activities.runs.runs import RunReconciler
+from db.runs.runs import Runs
+from domain.chat.turns import TurnPlan
+from domain.errors import PerdureError, Unavailable
+from domain.runs.runs import RunSpec
+
+_SILENT = timedelta(seconds=15)
+_AGAIN = timedelta(minutes=1)
+# No attempt at a step lasts longer (`workflows/policy.py`).
+_LONGEST_CALL = timedelta(minutes=11)
+_ROUND_SECONDS = 5.0
+_CLAIMED = 50
+_FIRST_PAUSE_SECONDS = 0.5
+_log = structlog.get_logger(__name__)
+
+
+class Launcher:
+    """Starts workflows, and looks after runs that have been silent for long."""
+
+    def __init__(self, engine: Engine, runs: Runs, reconciler: RunReconciler) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._reconciler = reconciler
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def launch(self, plan: TurnPlan | RunSpec) -> None:
+        """Start a run. The record has it already, so a Temporal that does not answer is no
+        failure: the start is repeated until it works, here or by any process's sweep."""
+        try:
+            await self._start(plan)
+        except Unavailable:
+            task = asyncio.create_task(self._until_started(plan))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def sweep(self) -> None:
+        """For ever: start runs that were never started, close runs whose workflow is over."""
+        while True:
+            await asyncio.sleep(_ROUND_SECONDS)
+            try:
+                await self._runs.close_lost_calls(_LONGEST_CALL, _CLAIMED)
+                stalled = await self._runs.claim_stalled(_SILENT, _AGAIN, _CLAIMED)
+            except PerdureError as error:
+                _log.warning("sweep failed", code=error.code)
+                continue
+            settling = (self._reconciler.settle(run) for run in stalled)
+            for settled in await asyncio.gather(*settling, return_exceptions=True):
+                if isinstance(settled, Exception):
+                    _log.warning("settling failed", error=type(settled).__name__)
+
+    async def _start(self, plan: TurnPlan | RunSpec) -> None:
+        if isinstance(plan, TurnPlan):
+            return await self._engine.start_turn(plan)
+        return await self._engine.start(plan)
+
+    async def _until_started(self, plan: TurnPlan | RunSpec) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                return await self._start(plan)
+            except Unavailable:
+                pause = min(pause * 1.5, _ROUND_SECONDS)

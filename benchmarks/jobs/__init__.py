@@ -1,0 +1,1 @@
+"""What drivers do: load, readers and floors, in processes of their own."""

@@ -1,0 +1,1 @@
+"""Demos: the product shown on a stack of its own, unattended."""

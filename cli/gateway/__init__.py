@@ -1,0 +1,1 @@
+"""Verbs for models, usage, budgets and alerts."""

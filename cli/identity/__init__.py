@@ -1,0 +1,1 @@
+"""Verbs for tenants and their API keys."""

@@ -1,0 +1,1 @@
+"""Verbs for runs, and how they look while they go on."""

@@ -1,0 +1,1 @@
+"""Verbs for scoring models, experiments and checks."""

@@ -1,0 +1,1 @@
+"""`perdure mcp`, for programs that speak MCP."""

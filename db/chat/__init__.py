@@ -1,0 +1,1 @@
+"""Threads, their turns and messages; the floor is given here."""

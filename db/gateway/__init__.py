@@ -1,0 +1,1 @@
+"""The record of model calls, and what limits them: budgets, quotas, breakers, caches."""

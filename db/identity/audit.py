@@ -1,0 +1,20 @@
+"""The audit trail: who did what to which subject, append-only."""
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from db.session import Connection
+
+_AUDIT = """
+INSERT INTO audit_entries (tenant_id, actor, action, subject, data)
+VALUES (%(tenant)s, %(actor)s, %(action)s, %(subject)s, %(data)s)
+"""
+
+
+async def record(
+    connection: Connection, tenant_id: str, actor: str, action: str, subject: str, **data: Any
+) -> None:
+    """Write down who did what to what, in the transaction that does it."""
+    values = {"tenant": tenant_id, "actor": actor, "action": action, "subject": subject}
+    await connection.execute(_AUDIT, values | {"data": Jsonb(data)})

@@ -1,0 +1,1 @@
+"""Leads, their behaviour, and requests for new scores."""

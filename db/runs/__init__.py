@@ -1,0 +1,1 @@
+"""Runs and their events: one life-cycle, one log. No noun above may be named here."""

@@ -1,0 +1,1 @@
+"""Scores and all that makes and compares them."""

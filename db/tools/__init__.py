@@ -1,0 +1,1 @@
+"""Tool calls and decisions, and the to-do list with its effects."""

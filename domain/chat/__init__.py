@@ -1,0 +1,1 @@
+"""Chat: threads, turns and their steps."""

@@ -1,0 +1,1 @@
+"""Models: requests, routes, calls, budgets, prompts. Nothing of chat or scoring."""

@@ -1,0 +1,1 @@
+"""Leads: profiles, events and files of them."""

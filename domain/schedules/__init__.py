@@ -1,0 +1,1 @@
+"""Schedules: what comes again."""

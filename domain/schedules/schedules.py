@@ -1,0 +1,91 @@
+"""Schedules: work that comes again, as Temporal Schedules keep it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, model_validator
+
+from domain.base import Contract, StrictModel
+from domain.names import ID_PATTERN
+from domain.runs.runs import Outcome
+from domain.scoring.batches import BatchOrder, Note
+from domain.scoring.checks import CheckOrder
+
+ScheduleId = Annotated[str, Field(pattern=ID_PATTERN)]
+
+
+def _known_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{zone!r} is no time zone of the IANA database") from None
+    return zone
+
+
+class ScheduleSpec(StrictModel):
+    """When: a cron expression of five fields or an interval, in a time zone. `jitter_seconds`
+    spreads the starts, so that not all tenants begin at once."""
+
+    cron: str | None = Field(default=None, max_length=200)
+    every_seconds: float | None = Field(default=None, ge=60, le=366 * 86_400)
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    jitter_seconds: float = Field(default=0, ge=0, le=86_400)
+
+    @model_validator(mode="after")
+    def _one(self) -> "ScheduleSpec":
+        if (self.cron is None) == (self.every_seconds is None):
+            raise ValueError("give either cron or every_seconds")
+        if self.cron is not None and len(self.cron.split()) != 5:
+            raise ValueError("cron has five fields: minute, hour, day, month, weekday")
+        return self
+
+
+class ScheduledWork(StrictModel):
+    """What a schedule starts: a batch of scores, or a check of them."""
+
+    kind: Literal["rescore", "check"] = "rescore"
+    batch: BatchOrder = BatchOrder()
+    check: CheckOrder = CheckOrder()
+
+
+class NewSchedule(StrictModel):
+    """A schedule to create."""
+
+    id: ScheduleId
+    spec: ScheduleSpec
+    work: ScheduledWork = ScheduledWork()
+    note: Note = ""
+    paused: bool = False
+
+
+class PastRun(Contract):
+    """A run that a schedule has started; `outcome` is None while it runs."""
+
+    run_id: str
+    scheduled_at: datetime
+    started_at: datetime
+    outcome: Outcome | None = None
+
+
+class Schedule(Contract):
+    """A schedule, as Temporal knows it."""
+
+    id: str
+    spec: ScheduleSpec
+    work: ScheduledWork
+    note: str
+    paused: bool
+    next_runs: list[datetime]
+    last_runs: list[PastRun]
+    running: list[str]
+    skipped: int
+    created_at: datetime | None
+
+    def ended(self, outcomes: Mapping[str, Outcome | None]) -> "Schedule":
+        """The same with how its last runs ended."""
+        runs = [
+            run.model_copy(update={"outcome": outcomes.get(run.run_id)}) for run in self.last_runs
+        ]
+        return self.model_copy(update={"last_runs": runs})

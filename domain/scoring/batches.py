@@ -1,0 +1,230 @@
+"""Batches: many leads scored by one run, its plan, its parts and its counts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from domain.base import Contract, StrictModel
+from domain.fields import OneLine, Storable
+from domain.leads.leads import LeadFilter, LeadId
+from domain.runs.runs import Outcome, RunEnd, RunRef
+from domain.scoring.experiments import ArmName, ModelId, ScoringPlan
+
+Note = Annotated[OneLine, Field(max_length=200)]
+Parallel = Annotated[int, Field(ge=1, le=32)]
+
+
+def _different(models: tuple[ModelId, ...]) -> tuple[ModelId, ...]:
+    if len(set(models)) < 2:
+        raise ValueError("a test compares at least two models")
+    return models
+
+
+Compared = Annotated[tuple[ModelId, ...], Field(max_length=8), AfterValidator(_different)]
+
+
+class Selection(StrictModel):
+    """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
+
+    ids: tuple[LeadId, ...] | None = Field(default=None, max_length=10_000)
+    filter: LeadFilter | None = None
+    failed_of: Annotated[Storable, Field(max_length=200)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Selection":
+        if sum(way is not None for way in (self.ids, self.filter, self.failed_of)) > 1:
+            raise ValueError("give only one of ids, filter and failed_of")
+        return self
+
+
+class BatchMode(StrEnum):
+    """`score` shows its scores; `test` compares models, and shows nothing."""
+
+    SCORE = "score"
+    TEST = "test"
+
+
+class BatchOrder(StrictModel):
+    """What to score, with what. Without `model` and `experiment`, the champion scores, and the
+    experiment that runs; `models` are those that a test compares."""
+
+    mode: BatchMode = BatchMode.SCORE
+    selection: Selection = Selection()
+    model: ModelId | None = None
+    experiment: ArmName | None = None
+    models: Compared | tuple[()] = ()
+    parallel: Parallel | None = None
+    note: Note = ""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "BatchOrder":
+        if (self.mode is BatchMode.TEST) != bool(self.models):
+            raise ValueError("`models` are those of a test")
+        return self
+
+
+class BatchInput(Contract):
+    """What LeadBatch starts with. A batch that a schedule starts brings its `order`; one that the
+    API accepted has it in the record. `cursor`: how far an earlier run of the same workflow
+    had come when it began a new history."""
+
+    tenant_id: str
+    user_id: str
+    order: BatchOrder | None = None
+    cursor: str = ""
+    paused: bool = False
+
+
+class BatchOpening(Contract):
+    """What a batch was found to be, how far it is, and how it is cut: `parallel` chunks at a time,
+    in pages. `asks`: a model is asked for each lead. `finished`: there is nothing to do, or it has
+    ended."""
+
+    total: int
+    scored: int = 0
+    failed: int = 0
+    parallel: int
+    chunk: int
+    page: int
+    asks: bool = False
+    finished: bool = False
+
+
+_CHUNKS, _PAGE = 2, 200
+_CALLS, _PAGES_OF_CALLS = 8, 5
+
+
+def cut(chunk: int, parallel: int | None, *, asks: bool) -> dict[str, int]:
+    """How a batch is cut: chunks at a time, leads of a chunk and of a page. Where models are asked,
+    `parallel` is how many leads wait for an answer at once, all in one activity: what is kept
+    after them is what they cost."""
+    if asks:
+        page = parallel or _CALLS
+        return {"parallel": 1, "chunk": min(chunk, page * _PAGES_OF_CALLS), "page": page}
+    return {"parallel": parallel or _CHUNKS, "chunk": chunk, "page": _PAGE}
+
+
+class Chunk(Contract):
+    """Leads after one id, up to another."""
+
+    after: str
+    upto: str
+
+
+class ChunkPlan(Contract):
+    """The next chunks of a batch; `last`: there are no more behind them."""
+
+    chunks: tuple[Chunk, ...]
+    last: bool
+
+
+class PlanRef(Contract):
+    """Ask for the chunks behind a cursor."""
+
+    run: RunRef
+    after: str
+    chunk: int
+
+
+class ChunkRef(Contract):
+    """One chunk of a batch. `size`: how many leads are read, scored and kept at a time, at once if
+    they wait for a model's answer (`asks`)."""
+
+    run: RunRef
+    chunk: Chunk
+    size: int
+    asks: bool = False
+
+
+class ChunkResult(Contract):
+    """What a chunk came to; `scored` and `failed` are those of the whole batch by then.
+    `paused_at`: it stopped behind this id, because the batch is paused; `over_budget`: the money
+    ran out, so what is left was not asked."""
+
+    scored: int
+    failed: int
+    paused_at: str | None = None
+    over_budget: bool = False
+
+
+class BatchResult(Contract):
+    """How a batch ended."""
+
+    outcome: Outcome
+    scored: int
+    failed: int
+
+
+class BatchRef(Contract):
+    """A batch that begins, and what was asked for."""
+
+    run: RunRef
+    asked: BatchInput
+
+
+class BatchClosing(Contract):
+    """How to close a batch. A schedule's batch that could not even be opened is taken in first."""
+
+    ending: RunEnd
+    asked: BatchInput
+
+
+class Pausing(Contract):
+    """Whether a batch rests, and why."""
+
+    run: RunRef
+    paused: bool
+    note: str = ""
+
+
+class BatchCounts(Contract):
+    """How far a batch is: leads, leads per second, seconds that are left."""
+
+    total: int
+    scored: int
+    failed: int
+    rate: float
+    eta_seconds: float | None
+    cost_micros: int
+
+
+class Batch(Contract):
+    """A batch as the API shows it."""
+
+    run_id: str
+    mode: BatchMode
+    status: Literal["queued", "running", "paused", "cancelling", "finished"]
+    outcome: Outcome | None
+    plan: ScoringPlan
+    selection: dict[str, Any]
+    counts: BatchCounts
+    note: str
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Failure(Contract):
+    """A lead that a batch could not score."""
+
+    lead_id: str
+    code: str
+    detail: str
+
+
+# A prompt of the longest profile with fifty events, its answer, and both again for a repair.
+LONGEST_PROMPT_TOKENS, LONGEST_ANSWER_TOKENS = 2 * 12_000, 2 * 1_500
+
+
+class Estimate(Contract):
+    """What a batch would be, without doing it. `cost_micros` is what model calls would cost, from
+    the last scores of these models, or at most from the price of the longest prompt and answer;
+    None if neither is known. Rules cost nothing."""
+
+    leads: int
+    models: list[str]
+    cost_micros: int | None
+    seconds: float
+    basis: str

@@ -1,0 +1,1 @@
+"""Tools: calls, the decisions about them, and the to-do list."""

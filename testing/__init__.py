@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: stacks, a scriptable provider, clients. Never shipped."""

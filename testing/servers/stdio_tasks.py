@@ -1,0 +1,13 @@
+"""Ann's task list in memory, served on stdin and stdout as `perdure mcp` serves the real one."""
+
+import sys
+from pathlib import Path
+
+import anyio
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from adapters.tools.task_server import serve_stdio
+from testing.tool_servers import ANN, TodosInMemory
+
+anyio.run(serve_stdio, TodosInMemory(), ANN)

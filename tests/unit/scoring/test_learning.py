@@ -1,0 +1,341 @@
+"""Learning: models trained from outcomes, held to a truth that is known."""
+
+import json
+import math
+import random
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters.scoring.choosing import chosen, width
+from adapters.scoring.learner import SklearnLearner
+from cli.stack.local import joined
+from db.runs.launched import LaunchedRuns
+from db.scoring import subjects
+from db.scoring.trainings import Trainings
+from db.session import database_of, many
+from domain.errors import Invalid
+from domain.runs.attempts import Attempt
+from domain.runs.runs import RunRef
+from domain.scoring import generated
+from domain.scoring.examples import OTHER, Ended, Examples, Survey
+from domain.scoring.inputs import Input, behaviour
+from domain.scoring.learned import LearnedScorer
+from domain.scoring.models import ModelKind, NewModel, scorer_of
+from domain.scoring.scores import total
+from domain.scoring.subjects import Behaviour, Subject
+from domain.scoring.trainings import TrainingInput, TrainingOrder, launch_of
+from domain.settings import Settings
+from testing.database import as_owner, seal_of
+from testing.sales import Team
+from testing.stack import Stack
+
+Leads = list[tuple[Subject, bool]]
+# The first five leads did more than is read of them; some of it exactly at the windows' edges.
+EVENTS = """
+INSERT INTO lead_events (tenant_id, lead_id, id, type, time, properties)
+SELECT l.tenant_id, l.id, 'e' || k, (ARRAY['demo', 'visit', 'mail'])[1 + k %% 3],
+    l.outcome_at - make_interval(secs => 86400 * CASE WHEN k %% 7 = 0 THEN k / 7
+        ELSE random() * CASE WHEN l.id < 'l5' THEN 100 ELSE 400 END END),
+    jsonb_build_object('words', repeat('x', 900))
+FROM leads l, generate_series(0, 699) AS k
+WHERE l.tenant_id = %s AND k < CASE WHEN l.id < 'l5' THEN 700 ELSE 30 END
+"""
+
+
+def kept(leads: Leads, order: TrainingOrder) -> Examples:
+    """Leads as a training keeps them."""
+    ended = [Ended(lead.profile, _done(lead), won) for lead, won in leads]
+    survey = Survey(order.wants)
+    survey.see(ended)
+    examples = survey.examples()
+    examples.add(ended)
+    return examples
+
+
+def _done(lead: Subject) -> dict[str, tuple[float, float]]:
+    done = lead.behaviours
+    return {
+        kind: (behaviour("count", kind, done), behaviour("recency", kind, done))
+        for kind in {one.type for one in done}
+    }
+
+
+async def learned(leads: Leads, **order: object) -> NewModel:
+    """A model of these leads."""
+    run = RunRef(tenant_id="t", run_id="training.m.1")
+    wanted = TrainingOrder.model_validate({"name": "m"} | order)
+    training = TrainingInput(run=run, user_id="ann", order=wanted)
+    return await SklearnLearner().learn(training, kept(leads, wanted), _silent)
+
+
+async def _silent(_: str) -> None:
+    return
+
+
+def scorer(model: NewModel) -> LearnedScorer:
+    made = scorer_of(ModelKind.LEARNED, model.model_dump(mode="json")["definition"])
+    assert isinstance(made, LearnedScorer)
+    return made
+
+
+def invented(count: int, seed: int) -> Leads:
+    leads = generated.generate(count, seed, ended=1)
+    return [(Subject(lead.id, lead.profile), bool(lead.won)) for lead in leads]
+
+
+class TestTruth:
+    @pytest.mark.anyio
+    async def test_training_recovers_the_coefficients(self) -> None:
+        model = await learned(invented(8_000, 11))
+
+        found = scorer(model).model
+        weights = {item.key: own for item, own in zip(found.inputs, found.weights, strict=True)}
+        by_key = {item.key: item for item in found.inputs}
+        size = weights["size"][0] * generated.SIZE_SPREAD / by_key["size"].scale
+        assert size == pytest.approx(generated.SIZE, abs=0.12)
+        for key, truth in (("source", generated.SOURCES), ("industry", generated.INDUSTRIES)):
+            own = dict(zip(by_key[key].levels, weights[key], strict=True))
+            middle = sum(own.values()) / len(own) - sum(truth.values()) / len(truth)
+            assert own == {
+                name: pytest.approx(value + middle, abs=0.2) for name, value in truth.items()
+            }
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("algorithm", ["logistic", "boosted"])
+    async def test_it_is_calibrated_adds_up_and_does_not_depend_on_order(
+        self, algorithm: str
+    ) -> None:
+        examples = invented(4_000, 5)
+        model = await learned(examples, algorithm=algorithm)
+
+        assert model.metrics is not None
+        assert model.metrics.auc > 0.75
+        assert model.metrics.calibration_error < 0.04
+        judge = scorer(model)
+        for subject, _ in examples[:200]:
+            score = judge.score(judge.features(subject))
+            assert 0 <= score.score <= 100
+            assert math.isclose(total(score.components), score.score, abs_tol=0.011)
+        again = await learned(examples, algorithm=algorithm)
+        assert again == model
+
+    @pytest.mark.anyio
+    async def test_that_something_is_missing_can_be_learned(self) -> None:
+        draw = random.Random(5)
+        examples: Leads = []
+        for number in range(1_500):
+            known = draw.random() < 0.6
+            profile = {"size": draw.randint(1, 900), "x": 1} if known else {"x": draw.randint(1, 9)}
+            won = draw.random() < (0.2 if known else 0.7)
+            examples.append((Subject(f"l{number}", profile), won))
+
+        judge = scorer(await learned(examples, algorithm="boosted"))
+
+        known, unknown = (
+            judge.score(judge.features(Subject("l", profile))).score
+            for profile in ({"size": 50, "x": 1}, {"x": 5})
+        )
+        assert known < 35 < 60 < unknown
+
+    @pytest.mark.anyio
+    async def test_behaviour_and_missing_values_are_learned_from(self) -> None:
+        draw = random.Random(3)
+        examples: Leads = []
+        for number in range(1_500):
+            asked = draw.random() < 0.4
+            done = [Behaviour("demo", draw.uniform(0, 80))] if asked else []
+            profile = {"size": draw.randint(1, 9)} if draw.random() < 0.7 else {}
+            won = draw.random() < (0.8 if asked else 0.1)
+            examples.append((Subject(f"l{number}", profile, done), won))
+
+        judge = scorer(await learned(examples, algorithm="boosted"))
+
+        scores = [
+            judge.score(judge.features(Subject("l", {}, done))).score
+            for done in ([], [Behaviour("demo", 5.0)])
+        ]
+        assert scores[0] < 30 < 60 < scores[1]
+
+
+class TestExamples:
+    @pytest.mark.anyio
+    async def test_learning_reads_what_scoring_reads(self, stack: Stack) -> None:
+        team, ended = Team(stack), datetime(2026, 3, 30, 12, 0, 0, 123456, tzinfo=UTC)
+        leads = [
+            {
+                "id": f"l{number}",
+                "size": number,
+                "a": {"b": {"c": "x" * number}},
+                "outcome": "won" if number % 2 else "lost",
+                "outcome_at": (ended - timedelta(hours=number)).isoformat(),
+            }
+            for number in range(10)
+        ]
+        team.load("\n".join(map(json.dumps, leads)), "application/x-ndjson")
+        with as_owner(stack) as owner:
+            claim = seal_of(stack, team.tenant)
+            owner.execute("SELECT set_config('perdure.tenant', %s, false)", [claim])
+            owner.execute(EVENTS, [team.tenant])
+        database = database_of(joined(Settings(data_dir=stack.data_dir)))
+        await database.open()
+        order = TrainingOrder(name="m")
+        launch = launch_of(team.tenant, "boss", order, "1")
+        query = f"""
+            SELECT {subjects.columns("l.outcome_at", "<")}, true AS in_filter FROM leads l
+            WHERE tenant_id = %(tenant)s ORDER BY outcome_at DESC
+        """
+        try:
+            await LaunchedRuns(database).accept(launch)
+            training = TrainingInput(run=launch.run, user_id="boss", order=order)
+            attempt = Attempt(number=9, activity_id="1")
+            examples = await Trainings(database).examples(training, attempt)
+            async with database.transaction(team.tenant) as connection:
+                rows = await many(connection, query, {"tenant": team.tenant})
+        finally:
+            await database.close()
+
+        assert isinstance(examples, Examples)
+        scored = [subjects.read(row).subject for row in rows]
+        assert [len(lead.behaviours) for lead in scored[:5]] == [500] * 5
+        assert set(examples.fields) == {"size", "a.b.c"}
+        items = [Input(source="field", key=key) for key in examples.fields]
+        for kind in ("demo", "visit", "mail"):
+            items += [Input(source="count", key=kind), Input(source="recency", key=kind)]
+        for item in items:
+            assert list(examples.column(item)) == [item.read(lead) for lead in scored]
+        assert examples.won == [number % 2 == 1 for number in range(10)]
+        assert examples.last == ended
+
+    @pytest.mark.parametrize("value", [lambda d: d.getrandbits(62), lambda d: f"{d.random()}" * 9])
+    def test_a_lead_takes_little_however_much_is_known_of_it(self, value: Any) -> None:
+        def leads() -> Iterator[Ended]:
+            draw = random.Random(1)
+            for number in range(800):
+                profile = {f"f{key:03d}": value(draw) for key in range(300)}
+                profile |= {f"{number}.{key}": "once" for key in range(20)}
+                done = {f"t{key}": (1.0, draw.random()) for key in range(90)}
+                yield Ended(profile, done, draw.random() < 0.5)
+
+        survey = Survey(TrainingOrder(name="m").wants)
+        survey.see(leads())
+        examples = survey.examples()
+        tracemalloc.start()
+        examples.add(leads())
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert len(examples) == 800
+        assert (len(examples.fields), len(examples.counts)) == (100, 50)
+        texts = sum(len(set(column)) * 300 for column in examples.fields.values())
+        assert kept_bytes < 800 * 5_500 + (texts if isinstance(value(random), str) else 0)
+
+    def test_logistic_regression_has_no_more_columns_than_fit(self) -> None:
+        draw = random.Random(1)
+        leads = [
+            (Subject(f"l{n}", {f"f{key:02d}": f"v{draw.randrange(40)}" for key in range(30)}), True)
+            for n in range(1_000)
+        ]
+        order = TrainingOrder(name="m")
+
+        items = chosen(kept(leads, order), order)
+
+        assert sum(map(width, items)) == 400
+        assert len(items) == 10
+
+    @pytest.mark.anyio
+    async def test_long_and_rare_texts_are_no_levels(self) -> None:
+        draw = random.Random(1)
+        leads: Leads = []
+        for number in range(2_400):
+            plan = draw.choice(["basic", "pro", "x" * 5_000])
+            note = f"note {number}" if draw.random() < 0.45 else "none"
+            won = draw.random() < (0.7 if plan == "pro" else 0.2)
+            leads.append((Subject(f"l{number}", {"plan": plan, "note": note}), won))
+
+        judge = scorer(await learned(leads))
+
+        levels = {item.key: item.levels for item in judge.model.inputs}
+        assert levels["plan"] == ("basic", "pro")
+        assert OTHER not in {level for found in levels.values() for level in found}
+        scores = [judge.score(judge.features(lead)).score for lead, _ in leads]
+        assert all(0 < score < 100 for score in scores)
+
+
+class TestWarnings:
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("algorithm", ["logistic", "boosted"])
+    async def test_what_was_written_down_after_the_outcome_is_suspicious(
+        self, algorithm: str
+    ) -> None:
+        draw = random.Random(1)
+        leads: Leads = []
+        for lead, won in invented(1_500, 6):
+            told = {"stage": "customer" if won and draw.random() < 0.97 else "lead"}
+            paid = {"contract": draw.randint(1, 900)} if won else {}
+            leads.append((Subject(lead.lead_id, {**lead.profile, **told, **paid}), won))
+
+        model = await learned(leads, algorithm=algorithm)
+        honest = await learned(invented(1_500, 6), algorithm=algorithm)
+
+        assert model.metrics is not None
+        assert set(model.metrics.suspicious) == {"contract", "stage"}
+        assert "Suspicious" in model.description
+        assert "contract, stage" in model.description
+        assert honest.metrics is not None
+        assert honest.metrics.suspicious == []
+        assert "Suspicious" not in honest.description
+
+    @pytest.mark.anyio
+    async def test_importance_is_of_all_leads_not_of_the_latest(self) -> None:
+        draw = random.Random(1)
+        leads: Leads = []
+        for number in range(2_000):
+            size = draw.randint(1, 900) if number >= 250 else 450
+            won = draw.random() < (0.9 if size > 450 else 0.1)
+            leads.append((Subject(f"l{number}", {"size": size, "x": draw.randint(1, 900)}), won))
+
+        found = scorer(await learned(leads)).model
+
+        importance = dict(zip((i.key for i in found.inputs), found.importance, strict=True))
+        assert importance["size"] > 0.8
+
+
+class TestInputs:
+    def test_a_number_between_levels_is_the_nearest_of_them(self) -> None:
+        numbers = Input(source="field", key="visits", levels=("0", "1", "10"))
+        words = Input(source="field", key="plan", levels=("1", "basic"))
+
+        assert [numbers.level(value) for value in (1, 7, 99, -3, None, "x")] == [
+            *("1", "10", "10", "0"),
+            *(None, None),
+        ]
+        assert words.level(7) is None
+
+    @pytest.mark.anyio
+    async def test_what_says_who_a_lead_is_is_never_learned_from(self) -> None:
+        examples = [
+            (Subject(s.lead_id, s.profile | {"name": f"Ann {won}", "email": f"{won}@x"}), won)
+            for s, won in invented(600, 2)
+        ]
+
+        model = await learned(examples, exclude=["visits", "country"])
+
+        names = {item.name for item in scorer(model).model.inputs}
+        assert names == {"size", "source", "industry", "title"}
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(
+        ("examples", "words"),
+        [
+            (invented(10, 1), "20 leads that were won"),
+            ([(Subject(f"l{n}", {"id": f"x{n}"}), n % 2 == 0) for n in range(100)], "No field"),
+        ],
+    )
+    async def test_what_cannot_be_learned_is_said(self, examples: Leads, words: str) -> None:
+        with pytest.raises(Invalid, match=words) as wrong:
+            await learned(examples)
+        assert wrong.value.code == "training_impossible"

@@ -1,0 +1,1 @@
+"""Chat: the workflow of a turn."""

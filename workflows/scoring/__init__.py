@@ -1,0 +1,1 @@
+"""Scoring: the workflows of scores, batches, trainings and checks."""

@@ -1,0 +1,39 @@
+"""Checks: one workflow each time that scores are looked at."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.scoring.checks import CheckActivities
+    from domain import names
+    from domain.runs.runs import RunRef
+    from domain.scoring.checks import CheckInput, CheckRef, CheckResult
+    from workflows import endings, policy
+
+_LIMIT = timedelta(hours=1)
+
+
+@workflow.defn(name=names.WorkflowType.SCORE_CHECK)
+class ScoreCheck:
+    """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
+
+    @workflow.run
+    async def run(self, asked: CheckInput) -> CheckResult:
+        run_id = names.run_of(workflow.info().workflow_id)
+        run = RunRef(tenant_id=asked.tenant_id, run_id=run_id)
+        ref = CheckRef(run=run, user_id=asked.user_id, order=asked.order)
+        return await endings.settled(
+            run, self._check(ref), lambda outcome: CheckResult(outcome=outcome)
+        )
+
+    async def _check(self, ref: CheckRef) -> CheckResult:
+        result = await workflow.execute_activity_method(
+            CheckActivities.check_scores,
+            ref,
+            summary="look for drift and unfairness",
+            schedule_to_close_timeout=_LIMIT,
+            **policy.BATCH,
+        )
+        workflow.set_current_details(f"Alerts: {result.alerts}.")
+        return result

@@ -1,0 +1,51 @@
+"""Leads: one workflow per score, from the question to what screens are told."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.scoring.scores import LeadActivities
+    from domain import names
+    from domain.scoring.scores import ScoreInput, ScoreResult
+    from workflows import endings, policy
+
+# What a change has asked for comes, even if everything was away for long.
+_LIMIT = timedelta(days=1)
+
+
+@workflow.defn(name=names.WorkflowType.LEAD_SCORE)
+class LeadScore:
+    """Score one lead. It never fails: what went wrong is an outcome in the record."""
+
+    @workflow.run
+    async def run(self, wanted: ScoreInput) -> ScoreResult:
+        return await endings.settled(
+            wanted.run, self._score(wanted), lambda outcome: ScoreResult(outcome=outcome)
+        )
+
+    async def _score(self, wanted: ScoreInput) -> ScoreResult:
+        result = await workflow.execute_activity_method(
+            LeadActivities.score_lead,
+            wanted,
+            summary=f"score {wanted.lead_id}",
+            schedule_to_close_timeout=_LIMIT,
+            **policy.MODEL,
+        )
+        if result.score is not None:
+            workflow.set_current_details(f"**{result.score:g}** by {result.model_version}")
+        if result.shadows:
+            await self._shadow(wanted)
+        return result
+
+    async def _shadow(self, wanted: ScoreInput) -> None:
+        with suppress(FailureError):
+            await workflow.execute_activity_method(
+                LeadActivities.score_shadows,
+                wanted,
+                summary=f"shadows of {wanted.lead_id}",
+                schedule_to_close_timeout=_LIMIT,
+                **policy.MODEL,
+            )
