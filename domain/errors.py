@@ -11,8 +11,9 @@ from typing import ClassVar
 class PerdureError(Exception):
     """Something went wrong that a caller can understand.
 
-    `code` is stable and part of the interface, `detail` is for people, `facts` are extra members
-    of the problem document. `retry_after` asks for the next try not to come before that time.
+    `code` is stable and part of the interface: it belongs to one class. `detail` is for people, by
+    default the first sentence of the class; `facts` are extra members of the problem document.
+    `retry_after` asks for the next try not to come before that time.
     """
 
     code: str = "internal_error"
@@ -21,19 +22,23 @@ class PerdureError(Exception):
 
     def __init__(
         self,
-        detail: str,
+        detail: str | None = None,
         *,
         code: str | None = None,
         retry_after: timedelta | None = None,
         retryable: bool | None = None,
         **facts: str | int | None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = detail or _first_paragraph(type(self))
+        super().__init__(self.detail)
         self.code = code or self.code
         self.retryable = self.retryable if retryable is None else retryable
         self.retry_after = retry_after
         self.facts = facts
+
+
+def _first_paragraph(kind: type[PerdureError]) -> str:
+    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 class Invalid(PerdureError):
@@ -111,3 +116,27 @@ class Superseded(PerdureError):
 
     code = "attempt_superseded"
     status = 409
+
+
+class SettingsInvalid(Invalid):
+    """A setting is missing or cannot be used."""
+
+    code = "settings_invalid"
+
+
+class CursorInvalid(Invalid):
+    """This cursor did not come from us."""
+
+    code = "cursor_invalid"
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+    code = "database_unavailable"
+
+
+class TemporalUnavailable(Unavailable):
+    """Temporal does not answer."""
+
+    code = "temporal_unavailable"

@@ -93,5 +93,10 @@ class Principal(Contract):
     role: Role
     scopes: frozenset[Scope]
 
+    @property
+    def key(self) -> dict[str, str]:
+        """The parameters `tenant` and `user` of a statement about what belongs to the caller."""
+        return {"tenant": self.tenant_id, "user": self.user_id}
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes

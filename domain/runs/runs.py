@@ -47,6 +47,11 @@ class RunRef(Contract):
     tenant_id: str
     run_id: str
 
+    @property
+    def key(self) -> dict[str, str]:
+        """The parameters `tenant` and `run` of a statement about this run."""
+        return {"tenant": self.tenant_id, "run": self.run_id}
+
 
 class RunError(Contract):
     """Why a run failed, in words for people and a code for programs."""
