@@ -1,7 +1,7 @@
 """Chat: one step of a turn, one tool call, and the few lines that open and close a turn."""
 
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from temporalio import activity
 
@@ -16,7 +16,7 @@ from activities.tools.ports import CallStore, ToolBox
 from domain import names
 from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
 from domain.chat.turns import FloorState, TurnClosing
-from domain.errors import ModelFailed
+from domain.errors import ModelFailed, ToolFailed, Unavailable
 from domain.gateway.calls import CallOrigin
 from domain.gateway.completions import (
     Completion,
@@ -36,9 +36,9 @@ from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult
 # What stands further back than so many characters for each token of the window is not loaded.
 _CHARACTERS_PER_TOKEN = 16
 
-# So often a model or a tool may fail. Attempts that were lost with their worker are no fault of
-# theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
-TOOL_ATTEMPTS = 4
+# So often may a tool fail at one call. Attempts that were lost with their worker are no fault of
+# its: the policy allows more, since a frozen worker swallows one for each of its polls.
+MAX_TOOL_FAILURES = 4
 _SUMMARISE = "summarise"
 
 
@@ -93,8 +93,7 @@ class ChatActivities:
             return await self._steps.defer(step, attempt.number)
         writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
         try:
-            with attempts.at_most(attempts.MODEL_ATTEMPTS):
-                completion = await self._ask(request, _origin(step, opening), writer)
+            completion = await self._ask(request, _origin(step, opening), writer)
         except ModelFailed as failed:
             if failed.code == "context_too_long" and _may_summarise(step, opening):
                 return await self._steps.defer(step, attempt.number)
@@ -131,8 +130,7 @@ class ChatActivities:
             prompt=prompt.name,
             prompt_version=prompt.version,
         )
-        with attempts.at_most(attempts.MODEL_ATTEMPTS):
-            completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
+        completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
         summary = NewSummary(
             text=completion.text,
             prompt_version=prompt.version,
@@ -148,8 +146,13 @@ class ChatActivities:
         opened = await self._calls.begin(call, attempts.current(), self._settings.decision_limit)
         if opened.settled is not None:
             return opened.settled
-        with attempts.at_most(TOOL_ATTEMPTS):
+        try:
             result = await self._use(call, opened)
+        except ToolFailed as failure:
+            with suppress(Unavailable):
+                failures = await self._calls.fail(call, opened.attempt)
+                failure.retryable &= failures < MAX_TOOL_FAILURES
+            raise
         return await self._calls.end(call, opened.attempt, result)
 
     @activity.defn
@@ -209,7 +212,7 @@ class ChatActivities:
                 if writer is None:
                     continue
                 if isinstance(part, ModelNotice):
-                    await writer.tell(NewEvent(type=part.type, data=part.data))
+                    await writer.report(NewEvent(type=part.type, data=part.data))
                 else:
                     await writer.write(part.text)
         raise ModelFailed("The model's answer broke off.", code="model_truncated")
