@@ -25,6 +25,7 @@ CREATE TABLE tool_calls (
     safety text NOT NULL,
     status text NOT NULL,
     attempt integer NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
     worker bigint,
     activity_id text,
     result text,
