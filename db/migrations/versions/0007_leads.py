@@ -4,8 +4,8 @@ from alembic import op
 
 from db.migrations.tenancy import isolate
 
-revision = "0006_leads"
-down_revision = "0005_chat"
+revision = "0007_leads"
+down_revision = "0006_chat"
 
 ISOLATED = (
     "leads",

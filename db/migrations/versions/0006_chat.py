@@ -4,8 +4,8 @@ from alembic import op
 
 from db.migrations.tenancy import isolate
 
-revision = "0005_chat"
-down_revision = "0004_tools"
+revision = "0006_chat"
+down_revision = "0005_tools"
 
 ISOLATED = (
     "threads",

@@ -4,8 +4,8 @@ from alembic import op
 
 from db.migrations.tenancy import isolate, let_sweep
 
-revision = "0004_tools"
-down_revision = "0003_gateway"
+revision = "0005_tools"
+down_revision = "0004_deployments"
 
 ISOLATED = (
     "tool_calls",

@@ -4,8 +4,8 @@ from alembic import op
 
 from db.migrations.tenancy import isolate
 
-revision = "0007_scoring"
-down_revision = "0006_leads"
+revision = "0008_scoring"
+down_revision = "0007_leads"
 
 ISOLATED = (
     "scores",
