@@ -84,6 +84,6 @@ STORE = LocalActivityConfig(
 )
 
 
-def net(round: int, first: timedelta, most: timedelta) -> timedelta:
-    """How long to rely on a signal before the record is read again: doubled each round."""
-    return min(first * (1 << min(round, 16)), most)
+def poll_interval(round: int, first: timedelta, longest: timedelta) -> timedelta:
+    """Return how long to rely on a signal before the record is read again: doubled each round."""
+    return min(first * (1 << min(round, 16)), longest)
