@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
-from activities.chat.steps import ChatActivities
+from activities.chat.steps import StepActivities
+from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities, RunReconciler
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scorers import Scorers
 from activities.scoring.scores import LeadActivities
 from activities.scoring.trainings import TrainingActivities
+from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
 from adapters.scoring.starter import starter_rules
@@ -54,17 +56,18 @@ async def wired(
     toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
-            chat=ChatActivities(
+            turns=TurnActivities(
+                turns, RunReconciler(turns, launches, TemporalEngine(client, settings))
+            ),
+            steps=StepActivities(
                 settings=settings,
-                turns=turns,
                 steps=Steps(database, lease),
-                calls=Calls(database, lease),
                 log=Events(database),
                 gateway=gateway,
                 toolbox=toolbox,
-                reconciler=RunReconciler(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
+            tools=ToolActivities(Calls(database, lease), toolbox, settings.decision_limit),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
