@@ -33,6 +33,11 @@ class Settings(Contract):
     Every field is read from `PERDURE_<FIELD>`, or from the TOML file that `PERDURE_CONFIG` names
     (the environment wins). `DATABASE_URL` is the application's, `TEMPORAL_*` belongs to Temporal's
     own environment configuration, and providers' keys to LiteLLM.
+
+    `heartbeat_seconds`: an attempt that is silent for longer, at most, is lost. `retry_seconds`:
+    the longest pause before another attempt. `lease_seconds`: how often the API looks for workers
+    that are gone; `sweep_seconds`: how often for runs that have said nothing for
+    `stalled_seconds`, which were perhaps never started.
     """
 
     data_dir: Path = Path("~/.perdure")
@@ -57,6 +62,11 @@ class Settings(Contract):
     max_steps: int = Field(default=20, ge=1, le=200)
     turn_seconds: float = Field(default=600, gt=0)
     decision_seconds: float = Field(default=86_400, gt=0)
+    heartbeat_seconds: float = Field(default=8, ge=0.5)
+    retry_seconds: float = Field(default=200, ge=0.5)
+    lease_seconds: float = Field(default=0.5, gt=0)
+    sweep_seconds: float = Field(default=5, gt=0)
+    stalled_seconds: float = Field(default=15, gt=0)
     tool_servers: tuple[ToolServer, ...] = ()
     ask_first: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] = frozenset({"*"})

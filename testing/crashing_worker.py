@@ -1,8 +1,7 @@
 """Workers that kill themselves at points that a test chooses, and are replaced at once.
 
-`python -m testing.crashing_worker --folder DIR` imports what a worker needs once and forks the real
-`workers.__main__.serve` off it, so that a new worker polls at once instead of after the seconds
-that importing LiteLLM takes. `testing/fleet.py` is the test's side.
+It forks the real `workers.__main__.serve` off a process that has imported what a worker needs, so
+that a new worker polls at once. `testing/fleet.py` is the test's side.
 """
 
 import argparse
@@ -114,7 +113,6 @@ class _Nursery:
             signal.signal(name, self._stop)
         for _ in range(workers):
             self._fork()
-        print("ready", flush=True)  # noqa: T201
         while True:
             pid, _ = os.wait()
             self._pids.discard(pid)
@@ -142,13 +140,9 @@ class _Nursery:
 
 
 def main() -> None:
-    """Keep workers alive until killed; says `ready` once they are forked."""
+    """Keep workers alive until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=_STANDBY)
     options = parser.parse_args()
     _Nursery(options.folder).keep(options.workers)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +12,8 @@ from typing import Literal
 
 import psutil
 
+from testing.fork_server import Fork
+from testing.forks import Forks
 from testing.stack import Stack
 from testing.waiting import wait_until
 
@@ -110,13 +111,20 @@ class ControlFolder:
 class Fleet:
     """The crashing workers of a stack, from the test's side."""
 
-    def __init__(self, stack: Stack, folder: Path, workers: int = 2) -> None:
+    def __init__(self, stack: Stack, folder: Path, forks: Forks, workers: int = 2) -> None:
         folder.mkdir()
         self._control = ControlFolder(folder)
-        command = [sys.executable, "-m", "testing.crashing_worker", "--folder", str(folder)]
-        self._process = stack.spawn([*command, "--workers", str(workers)])
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        pid = forks.fork(
+            Fork(
+                "fleet",
+                pids=str(folder / "pids.json"),
+                output=str(folder / "log"),
+                module="testing.crashing_worker",
+                arguments=["--folder", str(folder), "--workers", str(workers)],
+                environment=stack.environment,
+            )
+        )
+        self._nursery = psutil.Process(pid)
 
     def hit(self, activity: str, when: Literal["before", "after"], run: str, **more: int) -> None:
         """Kill (or freeze: `signal=SIGSTOP`) the worker that comes to this place."""
@@ -147,18 +155,17 @@ class Fleet:
     @contextmanager
     def all_dead(self) -> Iterator[None]:
         """No worker lives inside: all are killed, and replaced only afterwards."""
-        nursery = psutil.Process(self._process.pid)
-        nursery.suspend()
+        self._nursery.suspend()
         try:
-            for worker in nursery.children():
+            for worker in self._nursery.children():
                 worker.kill()
             yield
         finally:
-            nursery.resume()
+            self._nursery.resume()
 
     def wake(self) -> None:
         """SIGCONT to every worker."""
-        for worker in psutil.Process(self._process.pid).children():
+        for worker in self._nursery.children():
             worker.resume()
 
     @contextmanager

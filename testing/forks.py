@@ -1,220 +1,52 @@
-"""Processes for a run of the suite, forked off one that has imported everything once.
+"""Processes that need not import anything: asked of the run's fork server."""
 
-To import what calls models takes six seconds of CPU, and each API and worker of a stack would pay
-them. `python -m testing.forks SOCKET` imports when it is first asked for Python, and then forks
-off what it is asked for. What it forked dies with it, and it dies with whoever started it.
-"""
-
-import asyncio
-import ctypes
-import gc
-import importlib
 import json
-import os
-import pwd
-import select
-import signal
 import socket
-import subprocess
-import sys
-import threading
-import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.stack.pids import PidFile
-from domain.settings import Settings
+from testing.fork_server import SOCKET, Fork
 from testing.waiting import wait_until
 
-_PRELOADED = (
-    "adapters.gateway.gateway",
-    "adapters.scoring.learner",
-    "api.__main__",
-    "cli.__main__",
-    "cli.stack.prepare",
-    "testing.crashing_worker",
-    "testing.provider",
-    "workers.__main__",
-)
-_ROUND_SECONDS = 0.05
-_PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Fork:
-    """What to fork off: `main()` of a module, or a program if there is no module.
-
-    Its pid is kept on record in `pids` under its name; `kept`: it is forked again when it dies.
-    `death`: the signal that ends it with the fork server. `user`: on whose behalf, if not ours.
-    """
-
-    name: str
-    pids: str
-    output: str
-    module: str = ""
-    arguments: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
-    kept: bool = False
-    death: int = signal.SIGKILL
-    user: str | None = None
-
-
-class ForkServer:
-    """The fork server, from the side of who owns it: the run of the suite."""
-
-    def __init__(self, path: Path) -> None:
-        command = [sys.executable, "-m", "testing.forks", str(path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
-
-    def close(self) -> None:
-        """End it, and all that it forked."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+_RUN_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Forks:
-    """The fork server, from the side of who needs processes."""
+    """The fork server of the run that lives in this folder."""
 
-    path: Path
+    folder: Path
 
     def fork(self, wanted: Fork) -> int:
         """Fork a process off; returns its pid. The first call for Python waits for the imports."""
-        return self._ask({"fork": asdict(wanted)})
+        pid = self._ask({"fork": asdict(wanted)})
+        assert pid is not None
+        return pid
+
+    def run(self, wanted: Fork) -> int:
+        """Fork a process off, and wait for its end; returns its exit code."""
+        pid, codes = self.fork(wanted), list[int]()
+
+        def ended() -> bool:
+            code = self._ask({"ended": pid})
+            codes.extend([] if code is None else [code])
+            return bool(codes)
+
+        wait_until(ended, _RUN_SECONDS)
+        return codes[0]
 
     def stop(self, name: str, pids: Path) -> None:
-        """SIGKILL a process that was forked off under this name, and do not fork it again."""
+        """SIGKILL what was forked off under this name, and do not fork it again."""
         self._ask({"stop": [name, str(pids)]})
 
-    def _ask(self, question: dict[str, Any]) -> int:
-        wait_until(self.path.exists)
+    def _ask(self, question: dict[str, Any]) -> int | None:
+        path = self.folder / SOCKET
+        wait_until(path.exists)
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.path))
+            connection.connect(str(path))
             with connection.makefile("rw") as lines:
                 lines.write(json.dumps(question) + "\n")
                 lines.flush()
-                return int(lines.readline())
-
-
-@dataclass
-class _Server:
-    listener: socket.socket
-    living: dict[int, Fork] = field(default_factory=dict)
-
-    def serve(self) -> None:
-        """Until nobody holds the other end of standard input any more."""
-        while True:
-            ready, _, _ = select.select([sys.stdin, self.listener], [], [], _ROUND_SECONDS)
-            if sys.stdin in ready:
-                return self._end_all()
-            if self.listener in ready:
-                self._answer()
-            self._replace_the_dead()
-
-    def _answer(self) -> None:
-        connection, _ = self.listener.accept()
-        with connection, connection.makefile("rw") as lines:
-            question = json.loads(lines.readline())
-            if "fork" in question:
-                answer = self._fork(Fork(**question["fork"]))
-            else:
-                answer = self._stop(*question["stop"])
-            lines.write(f"{answer}\n")
-
-    def _fork(self, wanted: Fork) -> int:
-        if wanted.module:
-            _preload()
-        pid = os.fork()
-        if pid == 0:
-            _become(wanted)
-        self.living[pid] = wanted
-        PidFile(Path(wanted.pids)).note(wanted.name, pid)
-        return pid
-
-    def _stop(self, name: str, pids: str) -> int:
-        chosen = [p for p, fork in self.living.items() if (fork.name, fork.pids) == (name, pids)]
-        for pid in chosen:
-            self._end(pid, signal.SIGKILL)
-        return len(chosen)
-
-    def _end_all(self) -> None:
-        for pid, fork in reversed(list(self.living.items())):
-            self._end(pid, fork.death)
-
-    def _end(self, pid: int, number: int) -> None:
-        del self.living[pid]
-        os.kill(pid, number)
-        os.waitpid(pid, 0)
-
-    def _replace_the_dead(self) -> None:
-        for pid, fork in list(self.living.items()):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self.living[pid]
-                if fork.kept:
-                    self._fork(fork)
-
-
-def _preload() -> None:
-    if _PRELOADED[0] in sys.modules:
-        return
-    for module in _PRELOADED:
-        importlib.import_module(module)
-    from adapters.gateway.call import warm_up
-
-    asyncio.run(warm_up(Settings()))
-    # A fork has none of its parent's threads.
-    wait_until(lambda: threading.active_count() == 1)
-    # What is shared with the forks must not be written to by their collectors.
-    gc.collect()
-    gc.freeze()
-
-
-def _become(wanted: Fork) -> None:
-    """Be that process, in the child that was forked off; does not return."""
-    code = 1
-    try:
-        output = os.open(wanted.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for target, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
-            os.dup2(target, stream)
-        _change_user(wanted.user)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, wanted.death)
-        if not wanted.module:
-            os.execve(wanted.arguments[0], wanted.arguments, wanted.environment)
-        os.environ.clear()
-        os.environ.update(wanted.environment)
-        sys.argv = [wanted.module, *wanted.arguments]
-        importlib.import_module(wanted.module).main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _change_user(name: str | None) -> None:
-    if name is not None:
-        account = pwd.getpwnam(name)
-        os.setgroups([])
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
-
-
-def main() -> None:
-    """Serve on the socket whose path is the only argument."""
-    os.setsid()
-    path = sys.argv[1]
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{path}.new")
-        listener.listen(64)
-        os.rename(f"{path}.new", path)
-        _Server(listener).serve()
-
-
-if __name__ == "__main__":
-    main()
+                answer: int | None = json.loads(lines.readline())
+                return answer

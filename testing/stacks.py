@@ -9,17 +9,18 @@ import asyncio
 import fcntl
 import json
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
@@ -33,7 +34,8 @@ from cli.stack.home import Home
 from cli.stack.postgres import Postgres
 from domain import names
 from domain.settings import Settings
-from testing.forks import Fork, Forks
+from testing.fork_server import Fork
+from testing.forks import Forks
 from testing.stack import Stack
 from testing.tool_servers import SERVERS
 from testing.waiting import eventually, wait_until
@@ -83,25 +85,31 @@ class SharedStack(Stack):
             "PERDURE_SECRET": (self.data_dir / "secret").read_text(),
         }
 
-    def fork(self, name: str, module: str, *arguments: str, kept: bool = True, **more: str) -> int:
-        """Fork a process of this stack off, and again whenever it dies; returns its pid."""
+    def fork(self, name: str, module: str, *arguments: str) -> None:
+        """Fork a process of this stack off, and again whenever it dies."""
+        self.forks.fork(self.forked(name, module, *arguments, kept=True))
+
+    def forked(self, name: str, module: str, *words: str, kept: bool = False, **more: str) -> Fork:
+        """What is to be forked off for a process of this stack."""
         environment = self.environment | {"PERDURE_READY_FILE": str(self._sign(name))} | more
-        return self.forks.fork(
-            Fork(
-                name,
-                pids=str(self.data_dir / "pids.json"),
-                output=str(self.data_dir / f"{name}.log"),
-                module=module,
-                arguments=list(arguments),
-                environment={key: text for key, text in environment.items() if text},
-                kept=kept,
-            )
+        return Fork(
+            name,
+            pids=str(self.data_dir / "pids.json"),
+            output=str(self.data_dir / f"{name}.log"),
+            module=module,
+            arguments=list(words),
+            environment={key: text for key, text in environment.items() if text},
+            kept=kept,
         )
 
-    def run(self, name: str, module: str, *arguments: str, **more: str) -> None:
-        """Fork a process of this stack off, and wait for its end."""
-        pid = self.fork(name, module, *arguments, kept=False, **more)
-        wait_until(lambda: not psutil.pid_exists(pid))
+    def perdure(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Run a verb of the command line, as somebody at a terminal does."""
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder) / "output", Path(folder) / "errors"
+            wanted = self.forked("perdure", "cli.__main__", *words, **environ)
+            wanted = replace(wanted, output=str(output), errors=str(errors))
+            code = self.forks.run(wanted)
+            return subprocess.CompletedProcess(words, code, output.read_text(), errors.read_text())
 
     def is_ready(self, name: str) -> bool:
         """Whether a process has said that it can work."""
@@ -153,10 +161,8 @@ class Stacks:
         home = Home(self.folder / name)
         with home.locked():
             home.secret()
-        stack = SharedStack(
-            home.path, environ, {"temporal": address}, namespace=name,
-            forks=self.forks, database_url=database_url,
-        )  # fmt: skip
+        where = {"ready": {"temporal": address}, "database_url": database_url}
+        stack = SharedStack(home.path, environ, namespace=name, forks=self.forks, **where)
         stack.start_provider()
         _start_processes(stack)
         return {
@@ -210,7 +216,7 @@ class Stacks:
 def _start_processes(stack: SharedStack) -> None:
     """Migrate, then the API and the workers, all at once; fails with what they said."""
     owner = {"PERDURE_DATABASE_OWNER_URL": stack.database_url % "postgres"}
-    stack.run("database", "cli.__main__", "prepare", **owner)
+    stack.forks.run(stack.forked("database", "cli.__main__", "prepare", **owner))
     port = str(ports.choose(0, "--port"))
     stack.fork("api", "cli.__main__", "api", "--port", port)
     for name, roles in _ROLES.items():
@@ -228,7 +234,10 @@ def _start_processes(stack: SharedStack) -> None:
 def _serves(stack: SharedStack) -> bool:
     if not all(stack.is_ready(name) for name in ("api", *_ROLES)):
         return False
-    ready = httpx.get(f"{stack.ready['api']}/ready", verify=False)
+    try:
+        ready = httpx.get(f"{stack.ready['api']}/ready", verify=False)
+    except httpx.TransportError:
+        return False
     return ready.status_code == HTTPStatus.OK
 
 

@@ -110,8 +110,9 @@ class TestProfiles:
         with_stream.sees(1)
         cached = {"deployments": ["default"], "cache": {"mode": "exact"}}
         team.boss.put("/api/v1/models/routes/extract", json=cached).raise_for_status()
-        team.stack.script(queue=[judgement(40)])
-        team.score("gone", model=team.model("judge", judge={}, champion=False))
+        team.stack.script(team.tenant, queue=[judgement(40)])
+        judge = team.model("judge", judge={"instructions": team.tenant}, champion=False)
+        team.score("gone", model=judge)
         team.boss.delete(f"{AI}/leads/gone").raise_for_status()
 
         problem(team.boss.get(f"{SCORING}/leads/gone"), 404, "lead_unknown")
@@ -243,7 +244,7 @@ class TestOnDemand:
                 problem(answer, status, code)
 
     def test_a_language_model_scores_with_checked_reasons(self, team: Team) -> None:
-        model = team.model("judge", judge={"instructions": "We sell to bakers."})
+        model = team.model("judge", judge={"instructions": f"{team.tenant} sells to bakers."})
         team.boss.put(f"{SCORING}/settings", json={"rescore": False}).raise_for_status()
         team.put("a", name="Zoe Zanzibar", email="z@x.org", industry="bakery")
         reasons = [
@@ -252,14 +253,15 @@ class TestOnDemand:
         ]
         said = {"score": 81, "confidence": 0.7, "reasons": reasons}
         wrong = {**said, "score": 20}
-        team.stack.script(queue=[{"text": json.dumps(wrong)}, {"text": json.dumps(said)}])
+        answers = [{"text": json.dumps(wrong)}, {"text": json.dumps(said)}]
+        team.stack.script(team.tenant, queue=answers)
 
         scored = team.score("a")
 
         assert (scored["score"], scored["confidence"]) == (81, 0.7)
         parts = {c["factor"]: c["contribution"] for c in scored["components"]}
         assert parts == {"average": 50, "bakery": 30.5, "rest": 0.5}
-        asked = [entry["user_text"] for entry in team.stack.journal()][-2:]
+        asked = [entry["user_text"] for entry in team.stack.journal(team.tenant)]
         assert "bakers" in asked[0]
         assert "bakery" in asked[0]
         assert not any("Zanzibar" in text or "z@x.org" in text for text in asked)

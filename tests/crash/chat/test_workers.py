@@ -12,14 +12,12 @@ from typing import Literal
 
 import pytest
 
-from cli.stack.local import joined
 from db.runs.events import Events
 from db.session import database_of
 from domain import names
 from domain.errors import Superseded
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunRef
-from domain.settings import Settings
 from testing.clients import Screen, answer, check
 from testing.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
 from testing.stack import Api, Event
@@ -270,7 +268,7 @@ class TestFrozenWorker:
 
 async def append(site: Site, run: str, attempt: int) -> None:
     """What a worker does that speaks in an attempt of the first step."""
-    database = database_of(joined(Settings(data_dir=site.stack.data_dir)))
+    database = database_of(site.stack.settings)
     await database.open()
     try:
         words = NewEvent(type=EventType.TEXT_DELTA, data={"text": "a ghost's words"})

@@ -12,7 +12,6 @@ import pytest
 
 from adapters.scoring.choosing import chosen, width
 from adapters.scoring.learner import SklearnLearner
-from cli.stack.local import joined
 from db.runs.launched import LaunchedRuns
 from db.scoring import subjects
 from db.scoring.trainings import Trainings
@@ -28,7 +27,6 @@ from domain.scoring.models import ModelKind, NewModel, scorer_of
 from domain.scoring.scores import total
 from domain.scoring.subjects import Behaviour, Subject
 from domain.scoring.trainings import TrainingInput, TrainingOrder, launch_of
-from domain.settings import Settings
 from testing.database import as_owner, seal_of
 from testing.sales import Team
 from testing.stack import Stack
@@ -180,7 +178,7 @@ class TestExamples:
             claim = seal_of(stack, team.tenant)
             owner.execute("SELECT set_config('perdure.tenant', %s, false)", [claim])
             owner.execute(EVENTS, [team.tenant])
-        database = database_of(joined(Settings(data_dir=stack.data_dir)))
+        database = database_of(stack.settings)
         await database.open()
         order = TrainingOrder(name="m")
         launch = launch_of(team.tenant, "boss", order, "1")
