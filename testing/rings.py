@@ -49,7 +49,9 @@ class Ring:
 
     def paths(self, noun: str) -> list[str]:
         """The folders that there are, of one noun or of all."""
-        wanted = [f"tests/{folder}/{noun}" if noun else f"tests/{folder}" for folder in self.folders]
+        wanted = [
+            f"tests/{folder}/{noun}" if noun else f"tests/{folder}" for folder in self.folders
+        ]
         return [path for path in wanted if (ROOT / path).is_dir()]
 
 

@@ -24,6 +24,7 @@ import httpx
 import psycopg
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
@@ -87,9 +88,9 @@ class SharedStack(Stack):
 
     def fork(self, name: str, module: str, *arguments: str) -> None:
         """Fork a process of this stack off, and again whenever it dies."""
-        self.forks.fork(self.forked(name, module, *arguments, kept=True))
+        self.forks.fork(replace(self.forked(name, module, *arguments), kept=True))
 
-    def forked(self, name: str, module: str, *words: str, kept: bool = False, **more: str) -> Fork:
+    def forked(self, name: str, module: str, *words: str, **more: str) -> Fork:
         """What is to be forked off for a process of this stack."""
         environment = self.environment | {"PERDURE_READY_FILE": str(self._sign(name))} | more
         return Fork(
@@ -99,7 +100,6 @@ class SharedStack(Stack):
             module=module,
             arguments=list(words),
             environment={key: text for key, text in environment.items() if text},
-            kept=kept,
         )
 
     def perdure(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -161,8 +161,14 @@ class Stacks:
         home = Home(self.folder / name)
         with home.locked():
             home.secret()
-        where = {"ready": {"temporal": address}, "database_url": database_url}
-        stack = SharedStack(home.path, environ, namespace=name, forks=self.forks, **where)
+        stack = SharedStack(
+            home.path,
+            environ,
+            {"temporal": address},
+            namespace=name,
+            forks=self.forks,
+            database_url=database_url,
+        )
         stack.start_provider()
         _start_processes(stack)
         return {
@@ -247,8 +253,9 @@ async def _make_namespace(address: str, name: str) -> None:
     request = RegisterNamespaceRequest(namespace=name)
     request.workflow_execution_retention_period.FromTimedelta(retention)
     await client.workflow_service.register_namespace(request)
-    types = {key.name: key.indexed_value_type for key in names.SEARCH_ATTRIBUTES}
-    attributes = AddSearchAttributesRequest(namespace=name, search_attributes=types)
+    attributes = AddSearchAttributesRequest(namespace=name)
+    for key in names.SEARCH_ATTRIBUTES:
+        attributes.search_attributes[key.name] = IndexedValueType.ValueType(key.indexed_value_type)
     await client.operator_service.add_search_attributes(attributes)
 
 

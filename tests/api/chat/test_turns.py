@@ -190,7 +190,7 @@ class TestIdempotency:
     def test_an_idempotency_key_of_any_form_does_the_same(self, api: Api) -> None:
         thread = api.thread()
         for key in ("key-1", "a key / with é", "x" * 255):
-            header = {"Idempotency-Key": key.encode()}
+            header = {b"Idempotency-Key": key.encode()}
             url = f"/api/v1/threads/{thread}/messages"
             answers = [api.post(url, json={"text": key}, headers=header).json() for _ in range(2)]
             assert answers[0] == answers[1]

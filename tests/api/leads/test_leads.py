@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from testing.database import as_owner
 from testing.problems import problem
@@ -85,14 +86,14 @@ class TestProfiles:
         team.score("l3")
 
         def ids(**query: Any) -> list[str]:
-            found, cursor = list[str](), None
+            found, cursor = list[str](), dict[str, Any]()
             while True:
-                more = {"cursor": cursor} if cursor else {}
-                page = team.boss.get(f"{AI}/leads", params=query | more | {"limit": 5})
+                page = team.boss.get(f"{AI}/leads", params=query | cursor | {"limit": 5})
                 body = page.raise_for_status().json()
                 found += [item["id"] for item in body["items"]]
-                if (cursor := body["next_cursor"]) is None:
+                if body["next_cursor"] is None:
                     return found
+                cursor = {"cursor": body["next_cursor"]}
 
         assert sorted(ids()) == sorted(f"l{n}" for n in range(12))
         assert ids(sort="score")[0] == "l3"
@@ -426,7 +427,9 @@ class TestSockets:
         headers = {"Authorization": f"Bearer {token}"}
         with (
             connect(self.url(stack, after=0), additional_headers=headers) as one,
-            connect(self.url(stack, after=0), subprotocols=["perdure", token]) as other,
+            connect(
+                self.url(stack, after=0), subprotocols=[Subprotocol("perdure"), Subprotocol(token)]
+            ) as other,
         ):
             assert other.subprotocol == "perdure"
             team.put("a", name="Ann")

@@ -308,7 +308,7 @@ class TestOddLeads:
             body = {"name": algorithm, "algorithm": algorithm}
             run = team.boss.post(f"{SCORING}/trainings", json=body).json()["run_id"]
             team.boss.finish(run)
-        odd = [
+        odd: list[dict[str, Any]] = [
             {"visits": 9.2e18, "size": 10_000_000},
             {"visits": -9.2e18, "size": 0},
             {"visits": 5e-324, "source": "x" * 500, "industry": ""},
