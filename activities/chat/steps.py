@@ -36,8 +36,8 @@ from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult
 # What stands further back than so many characters for each token of the window is not loaded.
 _CHARACTERS_PER_TOKEN = 16
 
-# So often may a tool fail at one call. Attempts that were lost with their worker are no fault of
-# its: the policy allows more, since a frozen worker swallows one for each of its polls.
+# So often may a tool fail at one call. Attempts that were lost with their worker are not its fault:
+# the policy allows more, since a frozen worker swallows one for each of its polls.
 MAX_TOOL_FAILURES = 4
 _SUMMARISE = "summarise"
 
