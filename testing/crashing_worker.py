@@ -29,6 +29,7 @@ from workers.fleet import FLEET, QueueSpec, Wired
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
+_IMPATIENT_SECONDS = 3.0
 
 
 class Crashes(Interceptor):
@@ -82,6 +83,8 @@ def _work(folder: Path) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     settings = joined(Settings.from_env(os.environ))
     control = ControlFolder(folder)
+    if control.impatient.exists():
+        settings = settings.model_copy(update={"heartbeat_seconds": _IMPATIENT_SECONDS})
     if control.sandboxed.exists():
         process.make_worker = _sandboxed
     process.serve(settings, list(FLEET), interceptors=[Crashes(control)])

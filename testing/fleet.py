@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,6 +63,11 @@ class ControlFolder:
     def sandboxed(self) -> Path:
         """A file that is there while new workers are to run workflows in the SDK's sandbox."""
         return self._lock.with_name("sandboxed")
+
+    @property
+    def impatient(self) -> Path:
+        """A file that is there while new workers are to be given up after little silence."""
+        return self._lock.with_name("impatient")
 
     def set(self, *points: Point) -> None:
         """Add points."""
@@ -168,11 +173,20 @@ class Fleet:
         for worker in self._nursery.children():
             worker.resume()
 
-    @contextmanager
-    def sandboxed(self) -> Iterator[None]:
+    def sandboxed(self) -> AbstractContextManager[None]:
         """All workers inside run workflows in the SDK's sandbox, and replay them at each task."""
+        return self._other_workers(self._control.sandboxed)
+
+    def impatient(self) -> AbstractContextManager[None]:
+        """An attempt that is silent inside is lost after three seconds."""
+        return self._other_workers(self._control.impatient)
+
+    @contextmanager
+    def _other_workers(self, sign: Path) -> Iterator[None]:
         with self.all_dead():
-            self._control.sandboxed.touch()
-        yield
-        with self.all_dead():
-            self._control.sandboxed.unlink()
+            sign.touch()
+        try:
+            yield
+        finally:
+            with self.all_dead():
+                sign.unlink()

@@ -377,6 +377,7 @@ class TestTemporal:
         return True
 
 
+@pytest.mark.boot
 class TestUp:
     """The whole stack, as a person starts it."""
 

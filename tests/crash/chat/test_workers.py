@@ -112,6 +112,7 @@ class TestWorkerKilledAtABoundary:
 
 
 class TestWorkerKilledInMidstream:
+    @pytest.mark.gate
     def test_everybody_reads_the_stored_text(self, site: Site, api: Api) -> None:
         run = api.say(api.thread(), SLOWLY)
         steady, leaving = Screen(api, run), Screen(api, run, leaves_at=2)
@@ -217,8 +218,9 @@ class TestFrozenWorker:
     @pytest.fixture(autouse=True)
     def thawed(self, site: Site) -> Iterator[None]:
         """However a test ends, it leaves nobody frozen."""
-        yield
-        site.fleet.wake()
+        with site.fleet.impatient():
+            yield
+            site.fleet.wake()
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_it_wakes_up_at_a_boundary_and_changes_nothing(
@@ -351,6 +353,7 @@ _CUT_OFF = f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) AS waiting"
 
 
 class TestWorkerKilledBetweenEffectAndRecord:
+    @pytest.mark.gate
     def test_the_task_is_added_once(self, site: Site, api: Api) -> None:
         """The database holds the worker back at both places, so that it dies between them."""
         with site.owner() as first, site.owner() as second:

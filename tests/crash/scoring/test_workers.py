@@ -122,6 +122,7 @@ class TestBatches:
 
         assert site.fleet.missed == []
 
+    @pytest.mark.gate
     def test_workers_killed_in_the_middle_of_chunks_lose_and_double_nothing(
         self, site: Site, team: Team
     ) -> None:
