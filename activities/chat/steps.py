@@ -15,7 +15,7 @@ from activities.runs.runs import RunReconciler
 from activities.tools.ports import CallStore, ToolBox
 from domain import names
 from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
-from domain.chat.turns import FloorState, TurnClosing
+from domain.chat.turns import FloorState
 from domain.errors import ModelFailed
 from domain.gateway.calls import CallOrigin
 from domain.gateway.completions import (
@@ -27,7 +27,7 @@ from domain.gateway.completions import (
 )
 from domain.runs.attempts import Attempt
 from domain.runs.events import NewEvent
-from domain.runs.runs import Closed, RunRef
+from domain.runs.runs import RunRef
 from domain.settings import Settings
 from domain.tools.calls import CallOutcome, CallRef, CallSettling, OpenedCall, PlannedCall
 from domain.tools.decisions import DecisionRef, DecisionState
@@ -72,7 +72,7 @@ class ChatActivities:
         """Whether this turn may run. A holder whose workflow is over is closed on the way."""
         holder = await self._turns.floor_holder(run)
         if holder not in (None, run.run_id):
-            await self._reconciler.settle(RunRef(tenant_id=run.tenant_id, run_id=str(holder)))
+            await self._reconciler.reconcile(RunRef(tenant_id=run.tenant_id, run_id=str(holder)))
             holder = await self._turns.floor_holder(run)
         has_floor = holder == run.run_id
         return FloorState(has_floor=has_floor, finished=holder is None, holder=holder)
@@ -161,11 +161,6 @@ class ChatActivities:
     async def read_decision(self, decision: DecisionRef) -> DecisionState:
         """What the record says about a decision."""
         return await self._calls.decision(decision)
-
-    @activity.defn
-    async def close_turn(self, closing: TurnClosing) -> Closed:
-        """End a turn that did not end itself, and give the floor to the next one."""
-        return await self._turns.close(closing)
 
     async def _begin(self, step: StepRef, attempt: Attempt) -> Opening:
         window = await self._gateway.window(step.run.tenant_id, step.model)

@@ -246,7 +246,6 @@ def launch_of(run: RunRef, user_id: str, order: CheckOrder) -> RunSpec:
         model="",
         summary=f"Check the scores of {order.days:g} days for {user_id:.60}",
         input=asked.model_dump(mode="json"),
-        urgent=False,
     )
 
 

@@ -14,10 +14,11 @@ from temporalio.exceptions import (
 
 with workflow.unsafe.imports_passed_through():
     from activities.chat.steps import ChatActivities
+    from activities.runs.runs import RunActivities
     from domain import names
     from domain.chat.steps import CallVerdict, StepRef, StepVerdict
-    from domain.chat.turns import TurnClosing, TurnInput, TurnResult
-    from domain.runs.runs import Outcome
+    from domain.chat.turns import TurnInput, TurnResult
+    from domain.runs.runs import Outcome, RunEnd
     from domain.tools.calls import CallRef, CallSettling, CallStatus
     from domain.tools.decisions import DecisionRef, Verdict
     from workflows import endings, policy
@@ -38,9 +39,9 @@ class ChatTurn:
     """
 
     @workflow.init
-    def __init__(self, turn: TurnInput) -> None:
-        self._turn = turn
-        self._floor_given = turn.has_floor
+    def __init__(self, input: TurnInput) -> None:
+        self._input = input
+        self._floor_given = input.has_floor
         self._decided: set[str] = set()
         self._interrupted = False
         self._work: asyncio.Task[TurnResult] | None = None
@@ -67,21 +68,21 @@ class ChatTurn:
             self._work.cancel()
 
     @workflow.run
-    async def run(self, turn: TurnInput) -> TurnResult:
-        self._work = asyncio.create_task(self._answer(turn))
+    async def run(self, input: TurnInput) -> TurnResult:
+        self._work = asyncio.create_task(self._answer(input))
         if self._interrupted:
             self._work.cancel()
         try:
             result = await self._work
         except (asyncio.CancelledError, FailureError) as error:
-            result = await self._close(self._ending(error))
-        endings.tell(result.outcome)
+            result = await self._close(self._end_of(error))
+        endings.set_outcome_attribute(result.outcome)
         return result
 
-    async def _answer(self, turn: TurnInput) -> TurnResult:
-        if not turn.has_floor and not await self._wait_for_floor(turn):
-            return await self._close(self._closing(Outcome.CANCELLED))
-        number, most = 0, turn.max_steps
+    async def _answer(self, input: TurnInput) -> TurnResult:
+        if not input.has_floor and not await self._wait_for_floor(input):
+            return await self._close(self._end(Outcome.CANCELLED))
+        number, most = 0, input.max_steps
         may_summarise = True
         while number < most:
             number += 1
@@ -101,34 +102,34 @@ class ChatTurn:
             # Without calls, a message that was steered in waits: it is worth a step of its own.
             most += not verdict.calls
             await self._make_calls(number, verdict)
-            if self._spent >= timedelta(seconds=turn.limit_seconds):
-                return await self._close(self._closing(Outcome.TIMED_OUT))
-        return await self._close(self._closing(Outcome.EXHAUSTED))
+            if self._spent >= timedelta(seconds=input.limit_seconds):
+                return await self._close(self._end(Outcome.TIMED_OUT))
+        return await self._close(self._end(Outcome.EXHAUSTED))
 
-    async def _wait_for_floor(self, turn: TurnInput) -> bool:
-        """False if the turn was ended meanwhile, by somebody else's hand."""
-        if turn.interrupts is not None:
-            await self._signal(turn.interrupts, ChatTurn.interrupt.__name__)
+    async def _wait_for_floor(self, input: TurnInput) -> bool:
+        """Return false if the turn was ended meanwhile, by somebody else's hand."""
+        if input.interrupts is not None:
+            await self._signal(input.interrupts, ChatTurn.interrupt.__name__)
         waited = 0
         while True:
             floor = await workflow.execute_local_activity_method(
-                ChatActivities.ask_for_floor, turn.run, **policy.STORE
+                ChatActivities.ask_for_floor, input.run, **policy.STORE
             )
             if floor.has_floor or floor.finished:
                 return floor.has_floor
-            if waited and floor.holder is not None and floor.holder == turn.interrupts:
-                await self._signal(turn.interrupts, ChatTurn.interrupt.__name__)
+            if waited and floor.holder is not None and floor.holder == input.interrupts:
+                await self._signal(input.interrupts, ChatTurn.interrupt.__name__)
             workflow.set_current_details("Waiting for the turn before this one to end.")
-            net = policy.net(waited, timedelta(seconds=4), timedelta(minutes=1))
-            await self._wait_until(lambda: self._floor_given, net, "wait for the floor")
+            interval = policy.poll_interval(waited, timedelta(seconds=4), timedelta(minutes=1))
+            await self._wait_until(lambda: self._floor_given, interval, "wait for the floor")
             self._floor_given = False
             waited += 1
 
     async def _take_step(self, number: int, *, last: bool, fresh: bool) -> StepVerdict:
         step = StepRef(
-            run=self._turn.run,
+            run=self._input.run,
             number=number,
-            model=self._turn.model,
+            model=self._input.model,
             may_use_tools=not last,
             may_summarise=fresh,
         )
@@ -136,7 +137,7 @@ class ChatTurn:
         verdict = await workflow.execute_activity_method(
             ChatActivities.take_step,
             step,
-            summary=f"step {number}: {self._turn.model:.60}",
+            summary=f"step {number}: {self._input.model:.60}",
             schedule_to_close_timeout=self._time_left(),
             **policy.MODEL,
         )
@@ -152,7 +153,7 @@ class ChatTurn:
         started = workflow.now()
         await workflow.execute_activity_method(
             ChatActivities.summarise_thread,
-            StepRef(run=self._turn.run, number=number, model=_SUMMARISE),
+            StepRef(run=self._input.run, number=number, model=_SUMMARISE),
             summary=f"step {number}: summary of the thread",
             schedule_to_close_timeout=self._time_left(),
             **policy.MODEL,
@@ -170,7 +171,7 @@ class ChatTurn:
 
     async def _call(self, step: int, call: CallVerdict) -> None:
         """Make one call, asking a person before it, or after its outcome was lost."""
-        ref = CallRef(run=self._turn.run, step=step, n=call.n)
+        ref = CallRef(run=self._input.run, step=step, n=call.n)
         if call.decision_id is not None and not await self._allowed(
             ref, call, call.decision_id, _DENIED
         ):
@@ -205,13 +206,16 @@ class ChatTurn:
             + "\n".join(self._lines)
         )
         self._asked = True
-        limit = timedelta(seconds=self._turn.decision_seconds)
+        limit = timedelta(seconds=self._input.decision_seconds)
         deadline = workflow.now() + limit
-        decision = DecisionRef(run=self._turn.run, decision_id=decision_id)
+        decision = DecisionRef(run=self._input.run, decision_id=decision_id)
         waited = 0
         while (left := deadline - workflow.now()) > timedelta():
-            net = min(left, policy.net(waited, timedelta(seconds=10), timedelta(minutes=10)))
-            await self._wait_until(lambda: decision_id in self._decided, net, "wait for a decision")
+            longest = min(left, timedelta(minutes=10))
+            interval = policy.poll_interval(waited, timedelta(seconds=10), longest)
+            await self._wait_until(
+                lambda: decision_id in self._decided, interval, "wait for a decision"
+            )
             state = await workflow.execute_local_activity_method(
                 ChatActivities.read_decision, decision, **policy.STORE
             )
@@ -225,9 +229,9 @@ class ChatTurn:
         await self._settle(ref, CallStatus.DENIED, _TOO_LATE)
         return False
 
-    async def _wait_until(self, ready: Callable[[], bool], net: timedelta, why: str) -> None:
+    async def _wait_until(self, ready: Callable[[], bool], interval: timedelta, why: str) -> None:
         try:
-            await workflow.wait_condition(ready, timeout=net, timeout_summary=why)
+            await workflow.wait_condition(ready, timeout=interval, timeout_summary=why)
         except TimeoutError:
             return
 
@@ -238,12 +242,12 @@ class ChatTurn:
             **policy.STORE,
         )
 
-    async def _close(self, closing: TurnClosing) -> TurnResult:
-        closed = await workflow.execute_local_activity_method(
-            ChatActivities.close_turn, closing, **policy.STORE
+    async def _close(self, end: RunEnd) -> TurnResult:
+        ended = await workflow.execute_local_activity_method(
+            RunActivities.close_turn, end, **policy.STORE
         )
-        await self._hand_over(closed.next_run)
-        return TurnResult(outcome=closed.outcome, steps=self._steps)
+        await self._hand_over(ended.next_run)
+        return TurnResult(outcome=ended.outcome, steps=self._steps)
 
     async def _hand_over(self, next_run: str | None) -> None:
         if next_run is not None:
@@ -251,22 +255,22 @@ class ChatTurn:
 
     async def _signal(self, run_id: str, signal: str) -> None:
         """A wake-up call; if nobody hears it, the other turn's own timer finds out."""
-        workflow_id = names.workflow_id(self._turn.run.tenant_id, run_id)
+        workflow_id = names.workflow_id(self._input.run.tenant_id, run_id)
         try:
             await workflow.get_external_workflow_handle(workflow_id).signal(signal)
         except ApplicationError:
             return
 
-    def _ending(self, error: BaseException) -> TurnClosing:
+    def _end_of(self, error: BaseException) -> RunEnd:
         if self._interrupted and is_cancelled_exception(error):
-            return self._closing(Outcome.INTERRUPTED)
-        return TurnClosing.of(endings.closing(self._turn.run, error))
+            return self._end(Outcome.INTERRUPTED)
+        return endings.end_of(self._input.run, error)
 
-    def _closing(self, outcome: Outcome) -> TurnClosing:
-        return TurnClosing(run=self._turn.run, outcome=outcome)
+    def _end(self, outcome: Outcome) -> RunEnd:
+        return RunEnd(run=self._input.run, outcome=outcome)
 
     def _time_left(self) -> timedelta:
-        limit = timedelta(seconds=self._turn.limit_seconds)
+        limit = timedelta(seconds=self._input.limit_seconds)
         return max(limit - self._spent, timedelta(seconds=1))
 
     def _report(self, line: str) -> None:

@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.scoring.checks import CheckActivities
     from domain import names
-    from domain.runs.runs import RunRef
+    from domain.runs.runs import RunRef, RunSpec
     from domain.scoring.checks import CheckInput, CheckRef, CheckResult
     from workflows import endings, policy
 
@@ -19,18 +19,18 @@ class ScoreCheck:
     """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
 
     @workflow.run
-    async def run(self, asked: CheckInput) -> CheckResult:
-        run_id = names.run_of(workflow.info().workflow_id)
-        run = RunRef(tenant_id=asked.tenant_id, run_id=run_id)
-        ref = CheckRef(run=run, user_id=asked.user_id, order=asked.order)
-        return await endings.settled(
-            run, self._check(ref), lambda outcome: CheckResult(outcome=outcome)
+    async def run(self, input: CheckInput, spec: RunSpec | None = None) -> CheckResult:
+        return await endings.run_to_end(
+            RunRef.of_workflow(workflow.info().workflow_id),
+            self._check(input, spec),
+            lambda outcome: CheckResult(outcome=outcome),
         )
 
-    async def _check(self, ref: CheckRef) -> CheckResult:
+    async def _check(self, input: CheckInput, spec: RunSpec | None) -> CheckResult:
+        run = await endings.accept_run(spec)
         result = await workflow.execute_activity_method(
             CheckActivities.check_scores,
-            ref,
+            CheckRef(run=run, user_id=input.user_id, order=input.order),
             summary="look for drift and unfairness",
             schedule_to_close_timeout=_LIMIT,
             **policy.BATCH,

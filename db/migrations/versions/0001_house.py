@@ -60,7 +60,9 @@ CREATE TABLE runs (
     active_at timestamptz NOT NULL DEFAULT now(),
     checked_at timestamptz,
     finished_at timestamptz,
-    PRIMARY KEY (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT runs_finished CHECK ((status = 'finished') = (finished_at IS NOT NULL)),
+    CONSTRAINT runs_outcome CHECK ((outcome IS NOT NULL) = (finished_at IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX runs_by_time ON runs (tenant_id, created_at, id);
 CREATE INDEX runs_open ON runs (tenant_id, id) WHERE finished_at IS NULL;
@@ -82,7 +84,6 @@ CREATE TABLE turns (
     thread_id text NOT NULL,
     message_id text NOT NULL,
     position integer NOT NULL,
-    interrupts text,
     PRIMARY KEY (tenant_id, run_id),
     UNIQUE (tenant_id, thread_id, position),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE,

@@ -163,7 +163,7 @@ CREATE TABLE checks (
 CREATE TABLE run_specs (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
-    launch jsonb NOT NULL,
+    spec jsonb NOT NULL,
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
