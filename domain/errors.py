@@ -131,7 +131,7 @@ class CursorInvalid(Invalid):
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer."""
+    """The database does not answer."""
 
     code = "database_unavailable"
 

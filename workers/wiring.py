@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
-from activities.chat.steps import ChatActivities
+from activities.chat.steps import StepActivities
+from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities, RunReconciler
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scorers import Scorers
 from activities.scoring.scores import LeadActivities
 from activities.scoring.trainings import TrainingActivities
+from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
 from adapters.scoring.starter import starter_rules
@@ -46,6 +48,7 @@ async def wired(
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
     runs = Runs(database, ON_END)
+    reconciler = RunReconciler(runs, TemporalEngine(client))
     gateway = LazyGateway(settings, database)
     if talks:
         await gateway.warm_up()
@@ -55,17 +58,16 @@ async def wired(
     toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
-            chat=ChatActivities(
+            turns=TurnActivities(Turns(database), runs, reconciler),
+            steps=StepActivities(
                 settings=settings,
-                turns=Turns(database),
                 steps=Steps(database, lease),
-                calls=Calls(database, lease),
                 log=Events(database),
                 gateway=gateway,
                 toolbox=toolbox,
-                reconciler=RunReconciler(runs, TemporalEngine(client)),
                 prompts=prompts,
             ),
+            tools=ToolActivities(Calls(database, lease), toolbox, settings.decision_limit),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),

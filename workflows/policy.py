@@ -20,8 +20,8 @@ class Protection(TypedDict):
 # server a write, so they are rare.
 HEARTBEAT = timedelta(seconds=8)
 
-# The activities themselves give up earlier on a model or a tool that fails; attempts that only
-# wait for a quota or a breaker take a place too.
+# A model or a tool that fails is given up earlier; attempts that only wait for a quota or a breaker
+# take a place too.
 LOST_ATTEMPTS = 40
 
 # Cancelling does not wait for the activity: the fence refuses whatever it still writes.

@@ -55,6 +55,10 @@ class CallLedger(Protocol):
         """Bill what earlier attempts of a step left open; gives the deployments that failed."""
         ...
 
+    async def failures(self, origin: CallOrigin) -> int:
+        """Count the attempts of a step that failed at their model; others are no failures."""
+        ...
+
     async def health(self, names: Sequence[str]) -> dict[str, Health]: ...
 
     async def overrides(self, tenant_id: str) -> dict[str, Route]:

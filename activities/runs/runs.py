@@ -36,11 +36,6 @@ class RunActivities:
         """End a run that did not end itself."""
         return await self._runs.end(end)
 
-    @activity.defn
-    async def close_turn(self, end: RunEnd) -> EndedRun:
-        """End a turn that did not end itself, and give the floor to the next one."""
-        return await self._runs.end(end)
-
 
 class RunReconciler:
     """Makes the record of a run agree with Temporal, when its workflow can no longer do so."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import zlib
 
 from temporalio import activity
 
@@ -88,7 +87,6 @@ class BatchActivities:
             user_id=task.user_id,
             feature="score",
             run_id=ref.run.run_id,
-            step=_step(ref),
             attempt=attempt,
             batch=True,
         )
@@ -118,8 +116,7 @@ class BatchActivities:
         What is no fault of the lead's is given back as the error that it is."""
         lead_id = lead.subject.lead_id
         try:
-            with attempts.at_most(attempts.MODEL_ATTEMPTS):
-                return await self._scorers.score(lead, origin)
+            return await self._scorers.score(lead, origin)
         except PerdureError as error:
             if error.retryable or error.code == "budget_exceeded":
                 return error
@@ -136,8 +133,3 @@ def _result(
     return ChunkResult(
         scored=batch.scored, failed=batch.failed, paused_at=paused_at, over_budget=over_budget
     )
-
-
-def _step(ref: ChunkRef) -> int:
-    """A number of its own for each chunk: what a retry bills is its own chunk's lost calls."""
-    return zlib.crc32(ref.chunk.upto.encode()) & 0x7FFFFFFF

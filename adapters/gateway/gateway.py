@@ -16,7 +16,7 @@ from adapters.gateway.tokens import count
 from adapters.litellm import litellm
 from domain.errors import ModelFailed, Unavailable
 from domain.gateway.cache import CachedAnswer, CacheQuestion
-from domain.gateway.calls import CachedCall, CallOrigin
+from domain.gateway.calls import MAX_MODEL_FAILURES, CachedCall, CallOrigin
 from domain.gateway.completions import (
     CallUsage,
     Completion,
@@ -30,6 +30,7 @@ from domain.settings import Settings
 
 _PIECES = re.compile(r"(?:\S+\s*){1,8}|\s+")
 _DOWN = "every deployment is down"
+_WAITING = frozenset({"model_busy", "budget_reserved"})
 
 
 class LiteLLMGateway:
@@ -56,8 +57,26 @@ class LiteLLMGateway:
     async def stream(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
         """Ask a model: notices and text parts as they come, then exactly one Completion.
 
-        Raises ModelFailed. Closing the stream early closes the connection to the provider.
+        Raises ModelFailed, not retryable any more once the step has failed too often. Closing the
+        stream early closes the connection to the provider.
         """
+        try:
+            async with aclosing(self._answer(request, origin)) as parts:
+                async for part in parts:
+                    yield part
+        except ModelFailed as failure:
+            if failure.retryable and failure.code not in _WAITING:
+                failure.retryable = await self._may_fail_again(origin)
+            raise
+
+    async def _may_fail_again(self, origin: CallOrigin) -> bool:
+        """A failure that cannot be counted now is counted by the next attempt."""
+        with suppress(Unavailable):
+            return await self._ledger.failures(origin) < MAX_MODEL_FAILURES
+        return True
+
+    async def _answer(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
+        """The answer of the cache, of a deployment or of the route's stand-in."""
         begun = time.monotonic()
         plan = await self._routing.plan(origin.tenant_id, request)
         request = _limited(request, plan)

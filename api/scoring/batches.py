@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse
 from api.deps import Parts, requires
 from api.runs.accepting import Key, RunAccepted, headers_of, request_digest, start
 from api.state import State
+from domain import names
 from domain.base import Page, StrictModel
 from domain.identity.principals import Principal, Scope
-from domain import names
 from domain.names import Kind
 from domain.runs.errors import RunFinished
 from domain.runs.runs import RunRef

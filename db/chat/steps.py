@@ -13,7 +13,7 @@ from domain.chat.steps import CallVerdict, FinishedStep, NewSummary, Opening, St
 from domain.runs.attempts import Attempt
 from domain.runs.errors import RunUnknown
 from domain.runs.events import EventType, NewEvent
-from domain.runs.runs import Outcome, RunEnd, RunRef
+from domain.runs.runs import Outcome, RunEnd
 from domain.tools.calls import PlannedCall
 from domain.tools.decisions import Question
 

@@ -10,7 +10,7 @@ from db.gateway import deployments
 from db.gateway.alerts import raise_alert
 from db.gateway.reservations import Reservation, reserve
 from db.gateway.routes import RouteOverrides
-from db.session import Connection, Database, many
+from db.session import Connection, Database, many, one
 from domain.errors import ModelFailed
 from domain.gateway.alerts import AlertKind
 from domain.gateway.calls import CachedCall, CallEnding, CallOpening, CallOrigin, OpenedModelCall
@@ -72,10 +72,20 @@ WITH lost AS (
     RETURNING m.run_id, m.input_tokens, m.output_tokens, m.cost_micros, m.reserved_micros,
         m.budgets
 {_BILL}"""
-_FAILED = """
+_NO_FAILURE = "('ok', 'open', 'cached', 'cancelled', 'lost')"
+_FAILED = f"""
 SELECT DISTINCT deployment FROM model_calls
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND attempt < %(attempt)s
-  AND feature = %(feature)s AND status NOT IN ('ok', 'open', 'cached', 'cancelled', 'lost')
+  AND feature = %(feature)s AND status NOT IN {_NO_FAILURE}
+"""
+# An attempt is what its last call was: one that failed may have asked many deployments, and one
+# that was lost, or answered, may have been refused before. To embed a question is part of a step.
+_FAILURES = f"""
+SELECT count(*) AS failures FROM (
+    SELECT DISTINCT ON (attempt) status FROM model_calls
+    WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s
+    ORDER BY attempt, created_at DESC
+) AS last WHERE status NOT IN {_NO_FAILURE}
 """
 
 
@@ -140,6 +150,12 @@ class ModelCalls:
             await connection.execute(_LOST, values)
             rows = await many(connection, _FAILED, values)
         return frozenset(row["deployment"] for row in rows)
+
+    async def failures(self, origin: CallOrigin) -> int:
+        """Count the attempts of this step whose last call failed; 0 for a call without a run."""
+        async with self._database.transaction(origin.tenant_id) as connection:
+            row = await one(connection, _FAILURES, _origin_values(origin))
+        return int(row["failures"]) if row else 0
 
     async def health(self, names: Sequence[str]) -> dict[str, Health]:
         """What the fleet knows of these deployments; those that nobody has asked are left out."""

@@ -38,8 +38,14 @@ WHERE tenant_id = %(tenant)s AND run_id = %(run)s ORDER BY step, n
 """
 _BEGIN = """
 UPDATE tool_calls SET status = 'running', attempt = %(attempt)s, worker = %(worker)s,
-    activity_id = %(activity)s
+    activity_id = %(activity)s, failures = CASE WHEN %(again)s THEN 0 ELSE failures END
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND n = %(n)s
+"""
+_FAIL = """
+UPDATE tool_calls SET failures = failures + 1
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND n = %(n)s
+  AND attempt = %(attempt)s AND finished_at IS NULL
+RETURNING failures
 """
 _END = """
 UPDATE tool_calls SET status = %(status)s, result = %(result)s, finished_at = now()
@@ -58,6 +64,7 @@ FROM decisions d JOIN tool_calls c
   ON c.tenant_id = d.tenant_id AND c.run_id = d.run_id AND c.step = d.step AND c.n = d.n
 WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
 """
+_LOST = "A newer attempt makes this call, or it is over."
 
 
 class Calls:
@@ -76,6 +83,8 @@ class Calls:
         values = _values(call) | {
             "worker": self._lease.key if self._lease else None,
             "activity": attempt.activity_id,
+            # A repetition that a person has allowed may fail as often as the first call.
+            "again": call.again,
         }
         async with self._database.transaction(call.run.tenant_id) as connection:
             row = await one(connection, _LOCK, values)
@@ -96,6 +105,15 @@ class Calls:
         async with self._database.transaction(call.run.tenant_id) as connection:
             await _end(connection, call, attempt, status, result.text)
         return CallOutcome(status=status)
+
+    async def fail(self, call: CallRef, attempt: int) -> int:
+        """Count a failure of the tool, and return how many there are; raises Superseded for an
+        attempt that lost the call."""
+        async with self._database.transaction(call.run.tenant_id) as connection:
+            row = await one(connection, _FAIL, _values(call) | {"attempt": attempt})
+        if row is None:
+            raise Superseded(_LOST)
+        return int(row["failures"])
 
     async def settle(self, call: CallRef, status: CallStatus, reason: str) -> CallOutcome:
         """End a call that is not made (again); `reason` is what the model is told."""
@@ -175,7 +193,7 @@ async def _end(
     values = _values(call) | {"attempt": attempt, "status": status, "result": text}
     row = await one(connection, _END, values)
     if row is None:
-        raise Superseded("A newer attempt makes this call, or it is over.")
+        raise Superseded(_LOST)
     data = {"call_id": row["call_id"], "name": row["name"], "status": status, "result": text}
     event = NewEvent(type=EventType.TOOL_FINISHED, data=data)
     await event_log.append(connection, call.run, call.step, attempt, [event], fenced=False)
