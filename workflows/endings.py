@@ -17,7 +17,7 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 with workflow.unsafe.imports_passed_through():
     from activities.runs.runs import RunActivities
     from domain import names
-    from domain.runs.runs import Outcome, RunEnd, RunRef, RunSpec
+    from domain.runs.runs import Outcome, RunEnd, RunInput, RunRef, RunSpec
     from workflows import policy
 
 _LOST = "Every attempt that it may have lost its worker."
@@ -35,12 +35,12 @@ class _Ended(Protocol):
 Result = TypeVar("Result", bound=_Ended)
 
 
-async def accept_run(spec: RunSpec | None) -> RunRef:
-    """Return the run of this workflow, written down now if a schedule has started it by its spec.
-    One that is cancelled meanwhile is in the record all the same."""
+async def accept_run(input: RunInput) -> RunRef:
+    """Return the run of this workflow, written down now if a schedule has started it. One that is
+    cancelled meanwhile is in the record all the same."""
     run = RunRef.of_workflow(workflow.info().workflow_id)
-    if spec is not None:
-        accepting = asyncio.create_task(_accept(spec.model_copy(update={"run": run})))
+    if input.spec is not None:
+        accepting = asyncio.create_task(_accept(input.spec.model_copy(update={"run": run})))
         try:
             await asyncio.shield(accepting)
         except asyncio.CancelledError:

@@ -42,7 +42,7 @@ _STATES = {
 
 
 async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Client:
-    """Return a client of the Temporal that the environment names (`TEMPORAL_*`), or the local one."""
+    """Return a client of the Temporal that `TEMPORAL_*` names, or of the local one."""
     config: dict[str, Any] = {"target_host": "127.0.0.1:7233"}
     config |= ClientConfig.load_client_connect_config()
     config |= {"data_converter": pydantic_data_converter, "lazy": lazy, "runtime": runtime}

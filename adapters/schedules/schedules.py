@@ -151,12 +151,12 @@ def _schedule(caller: Principal, new: NewSchedule) -> TemporalSchedule:
 
 
 def _action(caller: Principal, new: NewSchedule) -> ScheduleActionStartWorkflow:
-    """Return what is started: a workflow that accepts its run by the spec that comes with it."""
+    """Return what is started: a workflow that accepts its run by the spec in its input."""
     spec = new.run_spec(caller.tenant_id)
     kind = KINDS[spec.kind]
     return ScheduleActionStartWorkflow(
         kind.workflow.value,
-        args=[spec.input, spec],
+        spec.input | {"spec": spec.model_dump(mode="json")},
         id=spec.run.workflow_id,
         task_queue=kind.queue,
         execution_timeout=kind.execution_timeout,

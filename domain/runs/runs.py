@@ -163,3 +163,10 @@ class RunSpec(Contract):
     request: dict[str, Any] = {}
     delay_seconds: float = 0
     digest: str = ""
+
+
+class RunInput(Contract):
+    """The input of a workflow that a schedule may start: then it brings the `spec` of its run,
+    which nobody has accepted yet."""
+
+    spec: RunSpec | None = None

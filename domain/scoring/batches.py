@@ -11,7 +11,7 @@ from domain.base import Contract, StrictModel
 from domain.fields import OneLine, Storable
 from domain.leads.leads import LeadFilter, LeadId
 from domain.names import Kind
-from domain.runs.runs import Outcome, RunRef, RunSpec
+from domain.runs.runs import Outcome, RunInput, RunRef, RunSpec
 from domain.scoring.experiments import ArmName, ModelId, ScoringPlan
 
 Note = Annotated[OneLine, Field(max_length=200)]
@@ -67,7 +67,7 @@ class BatchOrder(StrictModel):
         return self
 
 
-class BatchInput(Contract):
+class BatchInput(RunInput):
     """The input of LeadBatch; what to score is in the record. `cursor`: how far an earlier run of
     the same workflow had come when it began a new history."""
 

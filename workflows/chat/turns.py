@@ -243,11 +243,11 @@ class ChatTurn:
         )
 
     async def _close(self, end: RunEnd) -> TurnResult:
-        closed = await workflow.execute_local_activity_method(
+        ended = await workflow.execute_local_activity_method(
             TurnActivities.close_turn, end, **policy.STORE
         )
-        await self._hand_over(closed.next_run)
-        return TurnResult(outcome=closed.outcome, steps=self._budget.taken)
+        await self._hand_over(ended.next_run)
+        return TurnResult(outcome=ended.outcome, steps=self._budget.taken)
 
     async def _hand_over(self, next_run: str | None) -> None:
         if next_run is not None:

@@ -9,7 +9,7 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.scoring.batches import BatchActivities
     from domain import names
-    from domain.runs.runs import Outcome, RunEnd, RunRef, RunSpec
+    from domain.runs.runs import Outcome, RunEnd, RunRef
     from domain.scoring.batches import (
         BatchInput,
         BatchOpening,
@@ -29,7 +29,7 @@ class LeadBatch:
     """Score many leads. It never fails: failures of leads are rows, other failures an outcome."""
 
     @workflow.init
-    def __init__(self, input: BatchInput, spec: RunSpec | None = None) -> None:
+    def __init__(self, input: BatchInput) -> None:
         self._run = RunRef.of_workflow(workflow.info().workflow_id)
         self._input = input
         self._paused = input.paused
@@ -50,9 +50,9 @@ class LeadBatch:
         await self._note("")
 
     @workflow.run
-    async def run(self, input: BatchInput, spec: RunSpec | None = None) -> BatchResult:
+    async def run(self, input: BatchInput) -> BatchResult:
         try:
-            run = await endings.accept_run(spec)
+            run = await endings.accept_run(input)
             end = RunEnd(run=run, outcome=await self._score(input))
         except (asyncio.CancelledError, FailureError) as error:
             end = endings.end_of(self._run, error)
@@ -133,7 +133,7 @@ class LeadBatch:
 
     async def _begin_anew(self, cursor: str) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        update = {"cursor": cursor, "paused": self._paused}
+        update = {"cursor": cursor, "paused": self._paused, "spec": None}
         workflow.continue_as_new(self._input.model_copy(update=update))
 
     def _reach(self, scored: int, failed: int) -> None:

@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.scoring.checks import CheckActivities
     from domain import names
-    from domain.runs.runs import RunRef, RunSpec
+    from domain.runs.runs import RunRef
     from domain.scoring.checks import CheckInput, CheckRef, CheckResult
     from workflows import endings, policy
 
@@ -19,15 +19,15 @@ class ScoreCheck:
     """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
 
     @workflow.run
-    async def run(self, input: CheckInput, spec: RunSpec | None = None) -> CheckResult:
+    async def run(self, input: CheckInput) -> CheckResult:
         return await endings.run_to_end(
             RunRef.of_workflow(workflow.info().workflow_id),
-            self._check(input, spec),
+            self._check(input),
             lambda outcome: CheckResult(outcome=outcome),
         )
 
-    async def _check(self, input: CheckInput, spec: RunSpec | None) -> CheckResult:
-        run = await endings.accept_run(spec)
+    async def _check(self, input: CheckInput) -> CheckResult:
+        run = await endings.accept_run(input)
         result = await workflow.execute_activity_method(
             CheckActivities.check_scores,
             CheckRef(run=run, user_id=input.user_id, order=input.order),
