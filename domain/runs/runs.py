@@ -46,7 +46,8 @@ TRANSITIONS: Mapping[Verb, frozenset[Transition]] = MappingProxyType(
     {
         Verb.ACCEPT: frozenset({(None, RunStatus.QUEUED), (None, RunStatus.RUNNING)}),
         Verb.BEGIN: frozenset(
-            {(RunStatus.QUEUED, RunStatus.RUNNING), (RunStatus.WAITING, RunStatus.RUNNING)}
+            (status, RunStatus.RUNNING)
+            for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
         ),
         Verb.WAIT: frozenset(
             {(RunStatus.QUEUED, RunStatus.WAITING), (RunStatus.RUNNING, RunStatus.WAITING)}
