@@ -105,6 +105,16 @@ def effect_key(run: str, step: int, call: int) -> str:
     return f"{run}/{step}/{call}"
 
 
+def decision_id(step: int, call: int) -> str:
+    """Return the id of the question that is asked before a call, unique within its run."""
+    return f"{step}-{call}"
+
+
+def step_message_id(message_id: str, step: int) -> str:
+    """Return the id of a step's answer; the dot keeps it apart from ids that clients choose."""
+    return f"{message_id}.{step}"
+
+
 def is_tenant(text: str) -> bool:
     """Return whether a text can be a tenant's id."""
     return re.fullmatch(TENANT_PATTERN, text) is not None

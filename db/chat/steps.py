@@ -9,6 +9,7 @@ from db.runs import leases, lifecycle
 from db.runs.leases import Lease
 from db.session import Connection, Database, many, one
 from db.tools import decisions
+from domain import names
 from domain.chat.steps import CallVerdict, FinishedStep, NewSummary, Opening, StepRef, StepVerdict
 from domain.runs.attempts import Attempt
 from domain.runs.errors import RunUnknown
@@ -172,7 +173,7 @@ def _verdict(step: StepRef, finished: FinishedStep, *, closed: bool) -> StepVerd
             CallVerdict(
                 n=n,
                 name=planned.call.name,
-                decision_id=decision_id(step.number, n) if planned.ask else None,
+                decision_id=names.decision_id(step.number, n) if planned.ask else None,
             )
             for n, planned in enumerate(finished.calls)
         ),
@@ -180,11 +181,6 @@ def _verdict(step: StepRef, finished: FinishedStep, *, closed: bool) -> StepVerd
         degraded=completion.degraded,
         note=completion.note,
     )
-
-
-def decision_id(step: int, n: int) -> str:
-    """Return the id of the question that is asked before a call, unique within its run."""
-    return f"{step}-{n}"
 
 
 def _end(step: StepRef, finished: FinishedStep) -> RunEnd:
@@ -224,7 +220,7 @@ def _answer(
 ) -> dict[str, Any]:
     return step.run.key | {
         "thread": turn["thread_id"],
-        "message": turns.step_message_id(turn["message_id"], step.number),
+        "message": names.step_message_id(turn["message_id"], step.number),
         "position": turn["position"],
         "step": step.number,
         "text": finished.completion.text,
@@ -264,7 +260,7 @@ async def _store_calls(connection: Connection, step: StepRef, finished: Finished
     for n, planned in enumerate(finished.calls):
         if planned.ask:
             question = Question(
-                id=decision_id(step.number, n),
+                id=names.decision_id(step.number, n),
                 run=step.run,
                 step=step.number,
                 n=n,

@@ -6,6 +6,7 @@ from db.chat import acceptance
 from db.runs import events as event_log
 from db.runs import lifecycle
 from db.session import Connection, Database, many, one
+from domain import names
 from domain.chat.turns import NewMessage
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
@@ -109,7 +110,7 @@ async def hand_over(connection: Connection, run: RunRef, thread_id: str) -> str 
 async def _keep_partial(connection: Connection, run: RunRef, turn: dict[str, Any]) -> str:
     """Make the text that stands on screens the stored answer, marked as partial."""
     text = await event_log.streamed_text(connection, run, turn["step"])
-    message_id = step_message_id(turn["message_id"], turn["step"])
+    message_id = names.step_message_id(turn["message_id"], turn["step"])
     if not text or await _store_partial(connection, run, turn, message_id, text):
         return text
     return await _stored_text(connection, run, turn["thread_id"], message_id)
@@ -143,11 +144,6 @@ async def _stored_text(connection: Connection, run: RunRef, thread_id: str, mess
     values = {"thread": thread_id, "message": message_id}
     row = await one(connection, _STORED_TEXT, run.key | values)
     return str(row["text"]) if row else ""
-
-
-def step_message_id(message_id: str, step: int) -> str:
-    """Return the id of a step's answer; the dot keeps it apart from ids that clients choose."""
-    return f"{message_id}.{step}"
 
 
 _ABANDON = """
