@@ -3,12 +3,14 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from activities.chat.steps import ChatActivities
+from activities.chat.steps import StepActivities
+from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scores import LeadActivities
 from activities.scoring.trainings import TrainingActivities
+from activities.tools.calls import ToolActivities
 from tests.workflows.chat.activities import FakeActivities as FakeChat
 from tests.workflows.scoring.activities import FakeActivities as FakeScoring
 from workers.fleet import QUEUES, Wired
@@ -17,7 +19,9 @@ _DEFINITION = "__temporal_activity_definition"
 REAL = cast(
     "Wired",
     SimpleNamespace(
-        chat=ChatActivities,
+        turns=TurnActivities,
+        steps=StepActivities,
+        tools=ToolActivities,
         leads=LeadActivities,
         batches=BatchActivities,
         trainings=TrainingActivities,
