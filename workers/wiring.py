@@ -21,10 +21,11 @@ from adapters.tools.task_server import caller_in_meta, task_server
 from adapters.tools.toolbox import McpToolBox
 from db.chat.steps import Steps
 from db.chat.turns import Turns
+from db.endings import ON_END
 from db.gateway.prompts import PromptVersions
 from db.runs.events import Events
-from db.runs.launched import LaunchedRuns
 from db.runs.leases import Lease
+from db.runs.runs import Runs
 from db.scoring.batches import Batches
 from db.scoring.checks import Checks
 from db.scoring.models import ScoringModels
@@ -46,7 +47,8 @@ async def wired(
 
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
-    turns, launches = Turns(database), LaunchedRuns(database)
+    runs = Runs(database, ON_END)
+    reconciler = RunReconciler(runs, TemporalEngine(client))
     gateway = LazyGateway(settings, database)
     if talks:
         await gateway.warm_up()
@@ -56,9 +58,7 @@ async def wired(
     toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
-            turns=TurnActivities(
-                turns, RunReconciler(turns, launches, TemporalEngine(client, settings))
-            ),
+            turns=TurnActivities(Turns(database), runs, reconciler),
             steps=StepActivities(
                 settings=settings,
                 steps=Steps(database, lease),
@@ -72,7 +72,7 @@ async def wired(
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),
-            runs=RunActivities(launches),
+            runs=RunActivities(runs),
         )
     finally:
         await toolbox.aclose()

@@ -4,6 +4,7 @@ from typing import Any
 
 from db.identity import audit
 from db.runs import events as event_log
+from db.runs import lifecycle
 from db.session import Connection, one
 from domain.errors import Conflict, NotFound
 from domain.identity.principals import Principal, Scope
@@ -30,12 +31,10 @@ _DECIDE = """
 UPDATE decisions SET verdict = %(verdict)s, decided_by = %(by)s, decided_at = now()
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND id = %(id)s
 """
-_WAIT = "UPDATE runs SET status = 'waiting' WHERE tenant_id = %(tenant)s AND id = %(run)s"
 # Several questions may be open at once: the run waits for the last of them.
-_GO_ON = """
-UPDATE runs SET status = 'running' WHERE tenant_id = %(tenant)s AND id = %(run)s
-  AND NOT EXISTS (SELECT FROM decisions d WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
-    AND d.verdict IS NULL AND d.expires_at > now())
+_OPEN = """
+SELECT 1 FROM decisions WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+  AND verdict IS NULL AND expires_at > now() LIMIT 1
 """
 
 
@@ -57,7 +56,7 @@ async def ask(connection: Connection, question: Question) -> None:
         "expires_at": row["expires_at"].isoformat(),
     }
     event = NewEvent(type=EventType.DECISION_REQUESTED, data=data)
-    await connection.execute(_WAIT, values)
+    await lifecycle.wait(connection, run)
     await event_log.append(connection, run, question.step, 0, [event], fenced=False)
 
 
@@ -96,7 +95,8 @@ async def _tell_decided(
     run = decision.run
     # The append locks the run: of two answers at once, the later one sees the earlier.
     await event_log.append(connection, run, row["step"], 0, [event], fenced=False)
-    await connection.execute(_GO_ON, _run_values(run))
+    if await one(connection, _OPEN, _run_values(run)) is None:
+        await lifecycle.resume(connection, run)
     await audit.record(
         connection,
         run.tenant_id,
