@@ -52,7 +52,7 @@ class StepWriter:
         await self._append(event)
 
     async def rest(self) -> str:
-        """Take the words that were not appended yet into the log together with the step's end."""
+        """Return the words that were not appended yet: they go into the log with the step's end."""
         async with self._lock:
             self._raise_failure()
             return self._take()

@@ -13,8 +13,8 @@ from domain.tools.calls import CallOutcome, CallRef, CallSettling, OpenedCall
 from domain.tools.decisions import DecisionRef, DecisionState
 from domain.tools.tools import ToolCaller, ToolResult
 
-# So often may a tool fail at one call. Attempts that were lost with their worker are no fault of
-# its: the policy allows more, since a frozen worker swallows one for each of its polls.
+# So often may a tool fail at one call. Attempts that were lost with their worker are not its fault:
+# the policy allows more, since a frozen worker swallows one for each of its polls.
 MAX_TOOL_FAILURES = 4
 
 
