@@ -3,9 +3,9 @@
 from temporalio import activity
 
 from domain.chat.steps import CallVerdict, StepRef, StepVerdict
-from domain.chat.turns import FloorState, TurnClosing
+from domain.chat.turns import FloorState
 from domain.errors import ModelFailed
-from domain.runs.runs import Closed, Outcome, RunRef
+from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef
 from domain.tools.calls import CallOutcome, CallRef, CallSettling, CallStatus
 from domain.tools.decisions import DecisionRef, DecisionState
 from tests.workflows.chat.fakes import Record, Reply, ScriptedModel, ScriptedToolbox, ToolUse
@@ -73,9 +73,9 @@ class FakeActivities:
         return DecisionState(verdict=await self._record.read(decision.decision_id))
 
     @activity.defn
-    async def close_turn(self, closing: TurnClosing) -> Closed:
-        ending = self._record.end(closing.run.run_id, closing.outcome, closing.error_code)
-        return Closed(outcome=ending.outcome, next_run=ending.next_run)
+    async def close_turn(self, end: RunEnd) -> EndedRun:
+        ending = self._record.end(end.run.run_id, end.outcome, end.error_code)
+        return EndedRun(outcome=ending.outcome, next_run=ending.next_run)
 
     def _end(self, run: RunRef, reply: Reply) -> str | None:
         outcome = Outcome.DEGRADED if reply.is_degraded else Outcome.ANSWERED

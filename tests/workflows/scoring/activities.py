@@ -2,11 +2,9 @@
 
 from temporalio import activity
 
-from domain.runs.runs import Closed, Outcome, RunEnd
+from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
 from domain.scoring.batches import (
-    BatchClosing,
     BatchOpening,
-    BatchRef,
     BatchResult,
     ChunkPlan,
     ChunkRef,
@@ -30,7 +28,7 @@ class FakeActivities:
         self.checker: Script[CheckRef, CheckResult] = Script()
         self.batch = FakeBatch()
         self.endings: dict[str, RunEnd] = {}
-        self.closed_batches: list[BatchClosing] = []
+        self.accepted: list[RunSpec] = []
 
     @activity.defn
     async def score_lead(self, wanted: ScoreInput) -> ScoreResult:
@@ -49,13 +47,17 @@ class FakeActivities:
         return await self.checker.call(ref)
 
     @activity.defn
-    async def close_run(self, closing: RunEnd) -> Closed:
-        ending = self.endings.setdefault(closing.run.run_id, closing)
-        return Closed(outcome=ending.outcome)
+    async def accept_run(self, spec: RunSpec) -> None:
+        self.accepted.append(spec)
 
     @activity.defn
-    async def open_batch(self, ref: BatchRef) -> BatchOpening:
-        return self.batch.open(ref.asked)
+    async def close_run(self, end: RunEnd) -> EndedRun:
+        first = self.endings.setdefault(end.run.run_id, end)
+        return EndedRun(outcome=first.outcome)
+
+    @activity.defn
+    async def open_batch(self, run: RunRef) -> BatchOpening:
+        return self.batch.open(run)
 
     @activity.defn
     async def plan_chunks(self, ref: PlanRef) -> ChunkPlan:
@@ -70,11 +72,10 @@ class FakeActivities:
         await self.batch.note(pausing.paused, pausing.note)
 
     @activity.defn
-    async def close_batch(self, closing: BatchClosing) -> BatchResult:
-        self.closed_batches.append(closing)
-        ending = self.endings.setdefault(closing.ending.run.run_id, closing.ending)
+    async def close_batch(self, end: RunEnd) -> BatchResult:
+        first = self.endings.setdefault(end.run.run_id, end)
         scored, failed = len(self.batch.scored), len(self.batch.failed)
-        outcome = ending.outcome
+        outcome = first.outcome
         if outcome is Outcome.COMPLETED and failed:
             outcome = Outcome.COMPLETED_WITH_ERRORS
         return BatchResult(outcome=outcome, scored=scored, failed=failed)

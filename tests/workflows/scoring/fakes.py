@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 from temporalio import activity
 
 from domain.errors import Invalid, PerdureError, Unavailable
-from domain.scoring.batches import BatchInput, BatchOpening, Chunk, ChunkPlan, ChunkRef, ChunkResult
+from domain.runs.runs import RunRef
+from domain.scoring.batches import BatchOpening, Chunk, ChunkPlan, ChunkRef, ChunkResult
 from tests.workflows.runs import SECONDS, Counter
 
 Asked = TypeVar("Asked")
@@ -87,7 +88,7 @@ class FakeBatch:
         self.cannot_be_opened = False
         self.scored: list[str] = []
         self.failed: list[str] = []
-        self.openings: list[BatchInput] = []
+        self.openings: list[RunRef] = []
         self.chunks: list[Chunk] = []
         self.queues: set[str] = set()
         self.notes: list[tuple[bool, str]] = []
@@ -121,9 +122,9 @@ class FakeBatch:
         """Return once it was written down so often whether the batch rests."""
         await self._noted.reach(times)
 
-    def open(self, asked: BatchInput) -> BatchOpening:
+    def open(self, run: RunRef) -> BatchOpening:
         """Begin, or begin anew. Raises Invalid."""
-        self.openings.append(asked)
+        self.openings.append(run)
         if self.cannot_be_opened:
             raise Invalid("There is no such model.", code="model_unknown")
         return BatchOpening(

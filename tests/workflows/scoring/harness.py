@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from domain import names
 from domain.names import Kind, TaskQueue
-from domain.runs.runs import RunRef
-from domain.scoring.batches import BatchInput, BatchOrder, BatchResult
+from domain.runs.runs import RunRef, RunSpec
+from domain.scoring.batches import BatchInput, BatchResult
 from domain.scoring.checks import CheckInput, CheckResult
 from domain.scoring.scores import ScoreInput, ScoreResult
 from domain.scoring.trainings import TrainingInput, TrainingOrder, TrainingResult
@@ -44,15 +44,15 @@ class ScoringHarness(FakeActivities):
         asked = ScoreInput(run=run, lead_id="lead-1", user_id="ann")
         return await runs.start(LeadScore.run, run.run_id, asked, **more)
 
-    async def score_many(self, order: BatchOrder | None = None, **more: Any) -> Run[BatchResult]:
-        """Start a batch of the leads that the record has for it."""
+    async def score_many(self, spec: RunSpec | None = None, **more: Any) -> Run[BatchResult]:
+        """Start a batch of the leads that the record has for it, as a schedule by its `spec`."""
         runs = await self._worker(
             LeadBatch,
             *(self.open_batch, self.plan_chunks, self.score_chunk),
-            *(self.note_pause, self.close_batch),
+            *(self.note_pause, self.close_batch, self.accept_run),
             **{TaskQueue.BATCH_CALLS: [self.score_chunk]},
         )
-        asked = BatchInput(tenant_id=TENANT, user_id="ann", order=order)
+        asked = BatchInput(tenant_id=TENANT, user_id="ann", spec=spec)
         return await runs.start(LeadBatch.run, _run(Kind.BATCH).run_id, asked, **more)
 
     async def learn(self, **more: Any) -> Run[TrainingResult]:
@@ -62,10 +62,10 @@ class ScoringHarness(FakeActivities):
         asked = TrainingInput(run=run, user_id="ann", order=TrainingOrder(name="fit"))
         return await runs.start(ModelTraining.run, run.run_id, asked, **more)
 
-    async def check(self, **more: Any) -> Run[CheckResult]:
-        """Start to look at the scores of the last days."""
-        runs = await self._worker(ScoreCheck, self.check_scores)
-        asked = CheckInput(tenant_id=TENANT, user_id="ann")
+    async def check(self, spec: RunSpec | None = None, **more: Any) -> Run[CheckResult]:
+        """Start to look at the scores of the last days, as a schedule by its `spec`."""
+        runs = await self._worker(ScoreCheck, self.check_scores, self.accept_run)
+        asked = CheckInput(tenant_id=TENANT, user_id="ann", spec=spec)
         return await runs.start(ScoreCheck.run, _run(Kind.CHECK).run_id, asked, **more)
 
     async def _worker(

@@ -3,8 +3,9 @@
 import pytest
 
 from domain.names import TaskQueue
-from domain.runs.runs import Outcome
-from domain.scoring.batches import BatchOrder
+from domain.runs.runs import Outcome, RunSpec
+from domain.schedules.schedules import NewSchedule, ScheduleSpec
+from tests.workflows.runs import TENANT
 from tests.workflows.scoring.harness import ScoringHarness
 
 pytestmark = pytest.mark.anyio
@@ -95,15 +96,42 @@ async def test_a_chunk_that_fails_is_tried_again(scoring: ScoringHarness) -> Non
 
 
 async def test_a_batch_that_cannot_be_opened_fails_with_its_code(scoring: ScoringHarness) -> None:
-    """It is closed with what was asked: the record may never have heard of it."""
+    """It is ended like any other."""
     scoring.batch.cannot_be_opened = True
-    order = BatchOrder(note="every Monday")
 
-    run = await scoring.score_many(order=order)
+    run = await scoring.score_many()
 
     assert (await run.result()).outcome is Outcome.FAILED
     assert scoring.endings[run.id].error_code == "model_unknown"
-    assert scoring.closed_batches[0].asked.order == order
+
+
+class TestScheduled:
+    async def test_it_is_accepted_before_it_is_opened(self, scoring: ScoringHarness) -> None:
+        """The run is the workflow's own: its schedule did not know the time in its id."""
+        scoring.batch.has(leads=2)
+
+        run = await scoring.score_many(spec=nightly())
+
+        assert (await run.result()).scored == 2
+        assert [(spec.run.run_id, spec.user_id) for spec in scoring.accepted] == [
+            (run.id, "schedule nightly")
+        ]
+
+    async def test_one_that_cannot_be_opened_was_accepted(self, scoring: ScoringHarness) -> None:
+        """Whoever looks for the run finds it, with what is wrong."""
+        scoring.batch.cannot_be_opened = True
+
+        run = await scoring.score_many(spec=nightly())
+
+        assert (await run.result()).outcome is Outcome.FAILED
+        assert len(scoring.accepted) == 1
+        assert scoring.endings[run.id].error_code == "model_unknown"
+
+
+def nightly() -> RunSpec:
+    """What a schedule asks for."""
+    new = NewSchedule(id="nightly", spec=ScheduleSpec(every_seconds=3600))
+    return new.run_spec(TENANT)
 
 
 class TestPauses:
@@ -182,15 +210,15 @@ class TestCancelled:
 
 class TestHistories:
     async def test_a_long_batch_begins_a_new_history(self, scoring: ScoringHarness) -> None:
-        """After ten plans it goes on behind them. A schedule's order is in the record by then."""
+        """After ten plans it goes on behind them; a schedule's run is accepted once."""
         scoring.batch.has(leads=22, chunks_per_plan=1)
 
-        run = await scoring.score_many(order=BatchOrder())
+        run = await scoring.score_many(spec=nightly())
 
         assert (await run.result()).scored == 22
         assert scoring.batch.scored == scoring.batch.leads
-        assert [asked.order for asked in scoring.batch.openings] == [BatchOrder(), None]
-        assert [asked.cursor for asked in scoring.batch.openings] == ["", "20"]
+        assert [opened.run_id for opened in scoring.batch.openings] == [run.id] * 2
+        assert len(scoring.accepted) == 1
 
     async def test_a_batch_that_rests_also_rests_in_its_next_history(
         self, scoring: ScoringHarness
@@ -209,4 +237,4 @@ class TestHistories:
         await run.handle.signal("resume")
 
         assert (await run.result()).scored == 21
-        assert [asked.paused for asked in scoring.batch.openings] == [False, True]
+        assert len(scoring.batch.openings) == 2
