@@ -10,7 +10,8 @@ from fastapi import Depends, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from api.state import State
+from api.runs.launching import Launcher
+from db.runs.launched import LaunchedRuns
 from domain.names import ID_PATTERN
 from domain.runs.runs import RunRef, RunSpec
 
@@ -47,22 +48,28 @@ def digest_of(body: BaseModel) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-async def start(parts: State, launch: RunSpec | None) -> str | None:
-    """Start a run that was accepted, if there is one to start; its id."""
-    if launch is None:
-        return None
-    await parts.launcher.launch(launch)
-    return launch.run.run_id
+class RunStarter:
+    """Takes runs into the record, and starts them."""
 
+    def __init__(self, launches: LaunchedRuns, launcher: Launcher) -> None:
+        self._launches = launches
+        self._launcher = launcher
 
-async def accepted(parts: State, launch: RunSpec, body: BaseModel) -> JSONResponse:
-    """Take a run in, start it and say so: 202. Raises Invalid (`key_reused`)."""
-    await parts.launches.accept(launch.model_copy(update={"digest": digest_of(body)}))
-    await parts.launcher.launch(launch)
-    said = RunAccepted(run_id=launch.run.run_id)
-    return JSONResponse(said.model_dump(), 202, headers_of(launch.run))
+    async def accept(self, spec: RunSpec, body: BaseModel) -> JSONResponse:
+        """Take a run in, start it and answer 202 with its id. Raises KeyReused."""
+        await self._launches.accept(spec.model_copy(update={"digest": digest_of(body)}))
+        await self._launcher.launch(spec)
+        accepted = RunAccepted(run_id=spec.run.run_id)
+        return JSONResponse(accepted.model_dump(), 202, headers_of(spec.run))
+
+    async def start(self, spec: RunSpec | None) -> str | None:
+        """Start a run that is in the record already, and return its id; None is none to start."""
+        if spec is None:
+            return None
+        await self._launcher.launch(spec)
+        return spec.run.run_id
 
 
 def headers_of(run: RunRef) -> dict[str, str]:
-    """Where a run is."""
+    """Return the headers that say where a run is."""
     return {"Location": f"/api/v1/runs/{run.run_id}", "X-Run-Id": run.run_id}

@@ -1,6 +1,6 @@
 """What can go wrong with a run of any kind."""
 
-from domain.errors import Conflict, Invalid, NotFound, Superseded
+from domain.errors import Conflict, Invalid, NotFound, Superseded, Unavailable
 
 
 class RunUnknown(NotFound):
@@ -19,6 +19,18 @@ class RunCancelled(Superseded):
     """This run is being cancelled."""
 
     code = "run_cancelled"
+
+
+class RunNotBegun(Unavailable):
+    """This run has not begun yet, or has just ended. Try again in a moment."""
+
+    code = "run_not_begun"
+
+
+class EventUnknown(Invalid):
+    """This run has no such event."""
+
+    code = "event_unknown"
 
 
 class KeyReused(Invalid):
