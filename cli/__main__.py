@@ -42,12 +42,12 @@ def up(
 ) -> None:
     """Start everything on this machine, and keep it running until Ctrl-C."""
     from cli.stack.home import Home
-    from cli.stack.processes import Plan
+    from cli.stack.processes import StackPlan
     from cli.up import up as run
 
     settings = _settings()
     home = Home((data_dir or settings.home).expanduser().resolve())
-    run(Plan(home, settings, os.environ, port, temporal_port, ui_port, workers))
+    run(StackPlan(home, settings, os.environ, port, temporal_port, ui_port, workers))
 
 
 @app.command()

