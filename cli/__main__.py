@@ -110,6 +110,14 @@ def doctor(data_dir: DataDir = None) -> None:
     raise typer.Exit(examine(settings, home, os.environ))
 
 
+@app.command("settings")
+def show_settings() -> None:
+    """Print each setting with its value, and where the value comes from."""
+    from cli.settings import show
+
+    show(_settings(), os.environ)
+
+
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,

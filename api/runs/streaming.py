@@ -11,7 +11,7 @@ import orjson
 import structlog
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from db.runs.events import DELETED, Events
 from domain.errors import PerdureError
@@ -35,12 +35,12 @@ def _seq(text: object) -> object:
     return text
 
 
-Seq = Annotated[int | None, BeforeValidator(_seq)]
+Seq = Annotated[Annotated[int, Field(le=2**31 - 1)] | None, BeforeValidator(_seq)]
 
 
 async def last_event_id(
-    after: Annotated[Seq, Query(le=2**31 - 1)] = None,
-    last_event_id: Annotated[Seq, Header(le=2**31 - 1)] = None,
+    after: Annotated[Seq, Query()] = None,
+    last_event_id: Annotated[Seq, Header()] = None,
 ) -> int | None:
     """Return the seq of the event behind which a stream begins: `after`, or the `Last-Event-ID`
     that browsers send when they connect again. None without either; 422 for anything else."""
