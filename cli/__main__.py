@@ -154,7 +154,7 @@ app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:
-    """Run the command; what went wrong is said in one line."""
+    """Run the command; an error is one line on standard error and exit code 1."""
     try:
         app()
     except PerdureError as error:

@@ -1,4 +1,4 @@
-"""`perdure up`: the whole stack with one command, kept running until it is told to stop."""
+"""`perdure up`: the whole stack with one command, kept running until it is stopped."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def _run(plan: StackPlan, console: Console) -> None:
 
 
 async def _serve(stack: LocalStack, console: Console) -> None:
-    """Start the stack, say that it is ready, and wait for what should not happen."""
+    """Start the stack, say that it is ready, and wait for a part that breaks down."""
     broken = asyncio.create_task(stack.broken())
     starting = asyncio.create_task(stack.start())
     try:

@@ -30,7 +30,7 @@ _MODEL_BY_KEY = (
 
 
 class Settings(Contract):
-    """How this installation runs.
+    """The settings of this installation.
 
     Every field is read from `PERDURE_<FIELD>`, or from the TOML file that `PERDURE_CONFIG` names
     (the environment wins). `DATABASE_URL` is the application's, `TEMPORAL_*` belongs to Temporal's

@@ -1,4 +1,4 @@
-"""A worker process: it polls the queues of its roles until it is told to stop, then drains."""
+"""A worker process: it polls the queues of its roles until it is stopped, then drains."""
 
 import asyncio
 import os
@@ -111,7 +111,7 @@ def make_worker(
 
 
 async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
-    """Whether the event came before the order to stop."""
+    """Return whether the event came before the signal to stop."""
     tasks = [asyncio.create_task(event), asyncio.create_task(stop.wait())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -120,14 +120,14 @@ async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> boo
 
 
 async def _eventually(make: Callable[[], Awaitable[Made]], stop: asyncio.Event) -> Made | None:
-    """Try until it works: what a worker needs may start after the worker does."""
-    told = False
+    """Retry until it works: what a worker needs may start after the worker does."""
+    logged = False
     while not stop.is_set():
         try:
             return await make()
         except Unavailable as error:
-            if not told:
+            if not logged:
                 _log.info("waiting", reason=error.detail)
-                told = True
+                logged = True
             await asyncio.sleep(0.2)
     return None

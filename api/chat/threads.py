@@ -31,7 +31,7 @@ class ThreadCreate(BaseModel):
 
 
 class ThreadChange(BaseModel):
-    """What to change; what is left out stays."""
+    """Changes of a thread; what is left out stays."""
 
     title: Annotated[OneLine, Field(min_length=1, max_length=200)] | None = None
     archived: bool | None = None

@@ -43,7 +43,7 @@ class DeploymentView(BaseModel):
 
 
 class CacheCleared(BaseModel):
-    """How many answers were forgotten."""
+    """The number of answers that were forgotten."""
 
     deleted: int
 

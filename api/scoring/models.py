@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1/ai/scoring", tags=["scoring models"])
 
 
 class ModelCreate(StrictModel):
-    """A version to add: `rules` (TOML) for one kind, `judge` for the other. Learned models come
+    """A version to add: `rules` (TOML) or a `judge`. Learned models come
     from trainings."""
 
     name: ModelName

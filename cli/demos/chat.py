@@ -99,7 +99,7 @@ def _survive(console: Console, client: Client, thread_id: str, temporal: str) ->
 
 
 async def _worker_of(temporal: str, run_id: str) -> int:
-    """The process that runs the pending activity of a run, as Temporal knows it."""
+    """Return the process that runs the pending activity of a run, as Temporal knows it."""
     from temporalio.client import Client as Temporal
 
     connection = await Temporal.connect(temporal)
@@ -119,7 +119,7 @@ def _check_same(
 
 
 def _approve(console: Console, client: Client, thread_id: str) -> None:
-    """A guarded tool call waits for a person; here the demo plays the person."""
+    """Approve a tool call that waits for a person: here the demo plays the person."""
     _say(console, "Delete task 2")
     screen = RunScreen(console)
     run_id = client.say(thread_id, "Delete task 2")

@@ -103,8 +103,8 @@ def _test(client: Client, console: Console, model: str | None) -> str:
 
 def _schedule(console: Console, client: Client) -> str:
     body = {"id": "nightly", "spec": _NIGHTLY, "note": "all leads, after the backup"}
-    made = client.call("POST", "/schedules", json=body)
-    console.print(f"  next at {', '.join(time[:16] for time in made['next_runs'][:2])} (UTC)")
+    schedule = client.call("POST", "/schedules", json=body)
+    console.print(f"  next at {', '.join(time[:16] for time in schedule['next_runs'][:2])} (UTC)")
     client.call("POST", "/schedules/nightly/trigger")
     begun = time.monotonic()
     while time.monotonic() - begun < _WAIT_SECONDS:
@@ -128,7 +128,7 @@ def _where(console: Console, ready: dict[str, Any], *runs: str) -> None:
 
 
 def _second_person(folder: Path) -> str:
-    """A token for somebody else: nobody approves their own model."""
+    """Return a token for somebody else: nobody approves their own model."""
     claims = {"sub": "vera", "tenant": "default", "role": "admin", "exp": int(time.time()) + 600}
     secret = (folder / "secret").read_text(encoding="utf-8").strip()
     return jwt.encode(claims, secret, "HS256")

@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how it wants to be stopped. `user`: on whose behalf, when we are root."""
+    """A program to run, and how it is stopped. `user` is whom it runs as, if Perdure is root."""
 
     name: str
     command: tuple[str, ...]
@@ -57,8 +57,8 @@ class Child:
         return self._process.pid if self._process and alive(self._process) else None
 
     @property
-    def signed(self) -> bool:
-        """Whether the running process has said that it is ready."""
+    def ready(self) -> bool:
+        """Whether the running process says that it is ready."""
         file = self.program.ready_file
         return self.pid is not None and (file is None or file.exists())
 
@@ -161,20 +161,20 @@ async def spawn(program: Program, log: IO[bytes]) -> asyncio.subprocess.Process:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A log to append to; one that has grown large makes room first."""
+    """Open a log to append to; one that has grown large is moved away first."""
     if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
         os.replace(path, path.with_suffix(".log.1"))
     return path.open("ab")
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a program said, or a remark that it said nothing."""
+    """Return the last line of a log, or a remark that there is none."""
     lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def how_it_ended(code: int | None) -> str:
-    """An exit code in words."""
+    """Return an exit code in words."""
     if code is None:
         return "died"
     if code < 0:
@@ -183,7 +183,7 @@ def how_it_ended(code: int | None) -> str:
 
 
 def _bound_to_us() -> Callable[[], None] | None:
-    """On Linux, makes the kernel end the child when this process dies, however it dies."""
+    """Return what makes the kernel, on Linux, end the child when this process dies."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

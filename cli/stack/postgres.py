@@ -37,7 +37,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Urls:
-    """How to log in: as the owner of the tables, or as the role that cannot pass by a policy."""
+    """Two URLs: of the owner of the tables, and of the role that no policy lets pass."""
 
     owner: str
     app: str
@@ -59,7 +59,7 @@ class Postgres:
         )
 
     def program(self) -> Program:
-        """The server. It outlives a supervisor that was killed; the next one adopts it."""
+        """Return the server. It outlives a supervisor that was killed; the next one adopts it."""
         options = {"unix_socket_directories": str(self._socket_dir()), **_SETTINGS}
         flags = (word for key, value in options.items() for word in ("-c", f"{key}={value}"))
         return Program(
@@ -74,7 +74,7 @@ class Postgres:
         )
 
     def running(self) -> psutil.Process | None:
-        """The server that already runs on this data, whoever started it."""
+        """Return the server that already runs on this data, whoever started it."""
         lines = self._postmaster()
         try:
             process = psutil.Process(int(lines[0]))
@@ -84,7 +84,7 @@ class Postgres:
         return process if ours and alive(process) else None
 
     def answers(self, pid: int | None) -> bool:
-        """Whether the server has said that it takes connections."""
+        """Return whether the server says that it takes connections."""
         lines = self._postmaster()
         return len(lines) > 7 and lines[0].strip() == str(pid) and "ready" in lines[7]
 
@@ -128,7 +128,7 @@ class Postgres:
 
 
 def binaries() -> Path:
-    """Where PostgreSQL's programs are; raises PostgresMissing."""
+    """Return the folder of PostgreSQL's programs. Raises PostgresMissing."""
     library = _library()
     folder: Path = library.POSTGRES_VERSIONS[library.TARGET_POSTGRES_VERSION]
     return folder

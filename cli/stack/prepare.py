@@ -41,6 +41,6 @@ def _ensure_key(settings: Settings, home: Home) -> None:
     known = {key.id for key in list_keys(owner_url, secret, TENANT) if key.revoked_at is None}
     parts = (home.read("api_key") or "").split("_")
     if len(parts) < 4 or parts[2] not in known:
-        home.keep(
+        home.write(
             "api_key", create_key(owner_url, secret, TENANT, "admin", Role.ADMIN, "perdure up")
         )

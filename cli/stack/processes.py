@@ -28,7 +28,7 @@ _BATCHES: tuple[str, ...] = ("batch",)
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What to start, and where. `environ` is what the children inherit."""
+    """The processes to start, and their ports. `environ` is what the children inherit."""
 
     home: Home
     settings: Settings
@@ -47,7 +47,7 @@ class StackPlan:
         return not temporal.is_configured(self.environ)
 
     def with_ports(self) -> "StackPlan":
-        """The same plan with every port known; raises PortTaken."""
+        """Return the same plan with every port chosen. Raises PortTaken."""
         port = choose(self.port, "--port")
         if not self.embeds_temporal:
             return replace(self, port=port)
@@ -56,7 +56,7 @@ class StackPlan:
         return replace(self, port=port, temporal_port=temporal_port, ui_port=ui_port)
 
     def child_environment(self) -> dict[str, str]:
-        """What every child is told. The database owner's URL is not among it."""
+        """Return the environment of every child. The database owner's URL is not in it."""
         environ = dict(self.environ)
         environ.pop("PERDURE_DATABASE_OWNER_URL", None)
         if self.embeds_temporal:
@@ -69,7 +69,7 @@ class StackPlan:
         return environ
 
     def owner_environment(self) -> dict[str, str]:
-        """What the migrations are told: they alone log in as the database's owner."""
+        """Return the environment of the migrations: they alone log in as the database's owner."""
         owner = self.settings.database_owner_url or self.settings.database_url
         url = owner.get_secret_value() if owner else postgres.Postgres(self.home).urls.owner
         return self.child_environment() | {"PERDURE_DATABASE_OWNER_URL": url}
@@ -110,7 +110,7 @@ class LocalStack:
         self._watch.mark_started()
         report = self._report()
         addresses = {key: report[key] for key in ("api", "temporal", "temporal_ui")}
-        self._home.keep("addresses.json", json.dumps(addresses))
+        self._home.write("addresses.json", json.dumps(addresses))
         return report
 
     async def broken(self) -> None:
@@ -137,7 +137,7 @@ class LocalStack:
     async def _start_worker(self, name: str, roles: tuple[str, ...]) -> None:
         words = [word for role in roles for word in ("--role", role)]
         child = self._watch.keep(self._program(name, "worker", *words, grace_seconds=30))
-        await until(lambda: child.signed)
+        await until(lambda: child.ready)
 
     async def _start_api(self) -> None:
         await self._until("database", run(self._preparation()))

@@ -42,7 +42,7 @@ class Temporal:
         self._ports = (port, ui_port)
 
     def program(self) -> Program:
-        """The server, its Web UI beside it."""
+        """Return the server, with its Web UI."""
         return Program(
             name="temporal",
             command=(str(self._binary), "server", "start-dev", *self._options()),
@@ -51,7 +51,7 @@ class Temporal:
         )
 
     async def serves(self) -> bool:
-        """Whether the namespace is there and knows our search attributes.
+        """Return whether the namespace is there and knows the search attributes.
 
         The server's own `--search-attribute` is only heeded while it makes the namespace, so
         they are added from outside: adding them again changes nothing.
@@ -92,25 +92,26 @@ class Temporal:
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a Temporal of its own, so that none is embedded."""
+    """Return whether the environment names a Temporal of its own, so that none is embedded."""
     return any(environ.get(name) for name in _CONFIGURED_BY)
 
 
 def configured() -> str:
-    """The address that the environment names, by the rules of Temporal's own tools."""
+    """Return the address that the environment names, by the rules of Temporal's own tools."""
     from temporalio.envconfig import ClientConfig
 
     return ClientConfig.load_client_connect_config().get("target_host", "localhost:7233")
 
 
 def embedded_environment(environ: Mapping[str, str], port: int) -> dict[str, str]:
-    """What points a child at the embedded server, past any profile that the user may have."""
+    """Return an environment that leads to the embedded server, past any profile of the user."""
     others = {key: text for key, text in environ.items() if not key.startswith("TEMPORAL_")}
     return others | {"TEMPORAL_ADDRESS": f"{HOST}:{port}", "TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 def find_binary(home: Home) -> Path | None:
-    """The `temporal` program: beside Python, on the PATH, or as downloaded by an earlier start."""
+    """Return the `temporal` program: beside Python, on the PATH, or downloaded by an earlier
+    start."""
     beside = Path(sys.executable).with_name("temporal")
     on_path = shutil.which("temporal")
     downloads = sorted((home.path / "bin").glob("temporal*"))
@@ -120,10 +121,11 @@ def find_binary(home: Home) -> Path | None:
 
 
 async def binary(home: Home) -> Path:
-    """The `temporal` program, downloaded by the SDK if this machine has none."""
-    found = find_binary(home) or await _download(home)
-    if found:
-        return found
+    """Return the `temporal` program, which the SDK downloads if this machine has none. Raises
+    TemporalMissing."""
+    program = find_binary(home) or await _download(home)
+    if program:
+        return program
     raise TemporalMissing
 
 

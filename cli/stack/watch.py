@@ -1,4 +1,4 @@
-"""The watch over all children: keeps each alive, and stops them in the order that is asked for."""
+"""The watch over all children: each is kept alive, and they are stopped in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Watch:
         return child
 
     def pid(self, name: str) -> int | None:
-        """The pid of a child, or None if there is none of that name."""
+        """Return the pid of a child, or None if there is none of that name."""
         child = self._children.get(name)
         return child.pid if child else None
 
@@ -40,7 +40,7 @@ class Watch:
             child.started = True
 
     async def broken(self) -> None:
-        """Wait until a child cannot be kept alive, and raise what is wrong with it."""
+        """Wait until a child cannot be kept alive, and raise its ProgramFailed."""
         await asyncio.shield(self._broken)
 
     async def stop(self, *names: str) -> None:
