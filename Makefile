@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := requirements/dev.lock
 
-.PHONY: setup up demo demo-leads test check bench format lock
+.PHONY: setup up demo demo-leads test check bench docs format lock
 
 setup: .venv/ready
 
@@ -37,6 +37,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/python -m docs.pages
 
 format: setup
 	$(BIN)/ruff format .

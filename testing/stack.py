@@ -16,6 +16,7 @@ import httpx
 import jwt
 
 from cli.stack.pids import PidFile
+from testing.declared import check_declared
 from testing.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +98,14 @@ class Stack:
         """The API, called by this user."""
         headers = {"Authorization": f"Bearer {self.token(user, role, tenant)}"}
         # No certificates for plain HTTP: to load them takes longer than most tests.
-        api = Api(base_url=self.ready["api"], headers=headers, timeout=60, verify=False)
+        hooks = {"response": [check_declared]}
+        api = Api(
+            base_url=self.ready["api"],
+            headers=headers,
+            timeout=60,
+            verify=False,
+            event_hooks=hooks,
+        )
         self._clients.append(api)
         return api
 
