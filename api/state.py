@@ -31,7 +31,7 @@ from db.scoring.models import ScoringModels
 from db.scoring.reports import Reports
 from db.scoring.scores import Scores
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from domain.settings import Settings
 
 
@@ -50,7 +50,7 @@ class State:
     threads: Threads
     turns: Turns
     runs: Runs
-    calls: Calls
+    calls: ToolCalls
     reconciler: RunReconciler
     routes: RouteOverrides
     usage: UsageReports

@@ -33,7 +33,7 @@ from db.scoring.models import ScoringModels
 from db.scoring.reports import Reports
 from db.scoring.scores import Scores
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from domain.scoring.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
 
@@ -57,7 +57,7 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         threads=Threads(database),
         turns=turns,
         runs=runs,
-        calls=Calls(database),
+        calls=ToolCalls(database),
         reconciler=reconciler,
         routes=RouteOverrides(database),
         usage=UsageReports(database),

@@ -92,21 +92,15 @@ class Unavailable(PerdureError):
 
 
 class ModelFailed(PerdureError):
-    """A model call did not give a usable answer. Codes: `model_rate_limited`, `model_unavailable`,
-    `model_timeout`, `model_truncated`, `model_garbled`, `model_busy` (every deployment is down or
-    its quota is spent), `budget_reserved` (open calls may spend the rest) (retryable);
-    `model_credentials`, `model_rejected`, `context_too_long`, `budget_exceeded`,
-    `answer_invalid`, `model_offline` (not)."""
+    """A model call did not give a usable answer; `domain/gateway/errors.py` says in which ways."""
 
-    code = "model_unavailable"
     status = 502
     retryable = True
 
 
 class ToolFailed(PerdureError):
-    """A tool server could not be asked, or did not answer in time; nobody knows if it acted."""
+    """A tool's server did not answer: nobody knows if the tool acted."""
 
-    code = "tool_unavailable"
     status = 502
     retryable = True
 
@@ -128,6 +122,12 @@ class CursorInvalid(Invalid):
     """This cursor did not come from us."""
 
     code = "cursor_invalid"
+
+
+class ApprovalNeedsAnother(Conflict):
+    """Somebody else must approve what you wrote."""
+
+    code = "approval_needs_another"
 
 
 class DatabaseUnavailable(Unavailable):

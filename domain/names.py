@@ -95,6 +95,16 @@ def effect_key(run: str, step: int, call: int) -> str:
     return f"{run}/{step}/{call}"
 
 
+def decision_id(step: int, call: int) -> str:
+    """Return the id of the question that is asked before a call, unique within its run."""
+    return f"{step}-{call}"
+
+
+def repeat_decision_id(step: int, call: int, attempt: int) -> str:
+    """Return the id of the question whether to repeat a call whose `attempt` has vanished."""
+    return f"{step}-{call}-after-{attempt}"
+
+
 def is_tenant(text: str) -> bool:
     """Whether a text can be a tenant's id."""
     return re.fullmatch(TENANT_PATTERN, text) is not None

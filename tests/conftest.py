@@ -8,6 +8,8 @@ from testing import crash_site
 from testing.stack import Stack, stack_home
 from testing.stacks import GUARDED, OFFLINE
 
+pytest.register_assert_rewrite("testing.conformance")
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

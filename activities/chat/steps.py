@@ -8,11 +8,11 @@ from temporalio import activity
 from activities.chat import context
 from activities.chat.ports import StepStore, TurnStore
 from activities.chat.writer import StepWriter
-from activities.gateway.ports import ModelGateway, Prompts
+from activities.gateway.ports import ModelGateway, PromptStore
 from activities.runs import attempts
 from activities.runs.ports import EventLog
 from activities.runs.runs import RunReconciler
-from activities.tools.ports import CallStore, ToolBox
+from activities.tools.ports import ToolBox, ToolCallStore
 from domain import names
 from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
 from domain.chat.turns import FloorState, TurnClosing
@@ -29,7 +29,7 @@ from domain.runs.attempts import Attempt
 from domain.runs.events import NewEvent
 from domain.runs.runs import Closed, RunRef
 from domain.settings import Settings
-from domain.tools.calls import CallOutcome, CallRef, CallSettling, OpenedCall, PlannedCall
+from domain.tools.calls import CallOutcome, CallRef, OpenedCall, PlannedCall, SkippedCall
 from domain.tools.decisions import DecisionRef, DecisionState
 from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult
 
@@ -50,12 +50,12 @@ class ChatActivities:
         settings: Settings,
         turns: TurnStore,
         steps: StepStore,
-        calls: CallStore,
+        calls: ToolCallStore,
         log: EventLog,
         gateway: ModelGateway,
         toolbox: ToolBox,
         reconciler: RunReconciler,
-        prompts: Prompts,
+        prompts: PromptStore,
     ) -> None:
         self._settings = settings
         self._turns = turns
@@ -146,16 +146,16 @@ class ChatActivities:
     async def call_tool(self, call: CallRef) -> CallOutcome:
         """Make one tool call under its idempotency key, and record what the tool said."""
         opened = await self._calls.begin(call, attempts.current(), self._settings.decision_limit)
-        if opened.settled is not None:
-            return opened.settled
+        if isinstance(opened, CallOutcome):
+            return opened
         with attempts.at_most(TOOL_ATTEMPTS):
             result = await self._use(call, opened)
         return await self._calls.end(call, opened.attempt, result)
 
     @activity.defn
-    async def settle_call(self, settling: CallSettling) -> CallOutcome:
+    async def settle_call(self, skipped: SkippedCall) -> CallOutcome:
         """Record that a call is not made (again), and what the model is told about it."""
-        return await self._calls.settle(settling.call, settling.status, settling.reason)
+        return await self._calls.skip(skipped.call, skipped.status, skipped.reason)
 
     @activity.defn
     async def read_decision(self, decision: DecisionRef) -> DecisionState:

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.chat.steps import CallVerdict, StepRef, StepVerdict
     from domain.chat.turns import TurnClosing, TurnInput, TurnResult
     from domain.runs.runs import Outcome
-    from domain.tools.calls import CallRef, CallSettling, CallStatus
+    from domain.tools.calls import CallRef, CallStatus, SkippedCall
     from domain.tools.decisions import DecisionRef, Verdict
     from workflows import endings, policy
 
@@ -234,7 +234,7 @@ class ChatTurn:
     async def _settle(self, ref: CallRef, status: CallStatus, reason: str) -> None:
         await workflow.execute_local_activity_method(
             ChatActivities.settle_call,
-            CallSettling(call=ref, status=status, reason=reason),
+            SkippedCall(call=ref, status=status, reason=reason),
             **policy.STORE,
         )
 

@@ -16,12 +16,11 @@ from adapters.gateway.gateway import LiteLLMGateway
 from adapters.gateway.prompts import prompt_files
 from db.gateway.prompts import PromptVersions
 from db.session import database_of
-from domain.errors import ModelFailed
 from domain.gateway.completions import ModelNotice, TextPart, ToolSpec
+from domain.gateway.errors import AnswerInvalid, ModelBusy, RouteDown
 from domain.settings import Settings
 from testing.database import as_owner
 from testing.gateways import (
-    completion_of,
     gateway_on,
     origin,
     parts_of,
@@ -126,9 +125,9 @@ class TestBreaker:
         async with gateway_on(settings) as one, gateway_on(settings) as two:
             for text in ("[[fault:unavailable models=a]]", "[[fault:unavailable models=a]]"):
                 for gateway in (one, two) * 6:
-                    await completion_of(gateway, question(text), origin(tenant))
+                    await gateway.ask(question(text), origin(tenant))
             dead = Counter(entry.model for entry in provider.journal)
-            while (await completion_of(two, question("hi"), origin(tenant))).model != "openai/a":
+            while (await two.ask(question("hi"), origin(tenant))).model != "openai/a":
                 pass
 
         assert dead["b"] == 24
@@ -151,7 +150,8 @@ class TestBreaker:
             codes = Counter(error.code for error in await asyncio.gather(*many) if error)
 
         assert refused is not None
-        assert (refused.code, refused.facts["down"]) == ("model_busy", 1)
+        assert isinstance(refused, RouteDown)
+        assert refused.code == "model_busy"
         assert refused.retry_after is not None
         assert codes == {"model_busy": 9, "model_unavailable": 1}
 
@@ -163,7 +163,7 @@ class TestBudgets:
         put_budget(site.stack, tenant, scope="tenant", period="day", hard_micros=60_000)
         asked = question("hello there", max_output=5)
         async with site.gateway({"a": {}}, None) as gateway:
-            dearest = (await completion_of(gateway, asked, origin(tenant))).cost_micros
+            dearest = (await gateway.ask(asked, origin(tenant))).cost_micros
             many = (refusal_of(gateway, asked, origin(tenant)) for _ in range(100))
             refused = [error for error in await asyncio.gather(*many) if error]
             while (last := await refusal_of(gateway, asked, origin(tenant))) is None:
@@ -185,7 +185,7 @@ class TestBudgets:
     ) -> None:
         put_budget(site.stack, tenant, scope="user", hard_micros=1)
         async with site.gateway({"a": {}}, None) as gateway:
-            await completion_of(gateway, question("hi"), origin(tenant, "ann"))
+            await gateway.ask(question("hi"), origin(tenant, "ann"))
             before = len(provider.journal)
             refused = await refusal_of(gateway, question("hi"), origin(tenant, "ann"))
             asked = len(provider.journal)
@@ -201,7 +201,7 @@ class TestBudgets:
         routes = {"chat": {"deployments": ["a"]}, "fast": {"deployments": ["b"]}}
         put_budget(site.stack, tenant, scope="feature", soft_micros=1, downgrade_to="fast")
         async with site.gateway({"a": {}, "b": {}}, routes) as gateway:
-            first = await completion_of(gateway, question("hi"), origin(tenant))
+            first = await gateway.ask(question("hi"), origin(tenant))
             second = await parts_of(gateway, question("hi"), origin(tenant))
             third = await parts_of(gateway, question("hi"), origin(tenant))
 
@@ -225,7 +225,7 @@ class TestLimits:
         assert errors[:3] == [None] * 3
         last = errors[3]
         assert last is not None
-        assert (last.code, last.retryable, last.facts["down"]) == ("model_busy", True, 0)
+        assert (type(last), last.code, last.retryable) == (ModelBusy, "model_busy", True)
         assert last.retry_after is not None
         assert 0 < last.retry_after.total_seconds() <= 61
         assert len(provider.journal) == 3
@@ -269,7 +269,7 @@ class TestPolicies:
         deployments = {"a": {}, "b": {"price": {"input": 1, "output": 1}}}
         routes = {"chat": {"deployments": ["a", "b"], "policy": policy, **more}}
         async with site.gateway(deployments, routes) as gateway:
-            end = await completion_of(gateway, question("hi"), origin(tenant))
+            end = await gateway.ask(question("hi"), origin(tenant))
 
         assert end.model == f"openai/{first}"
         assert end.note
@@ -281,9 +281,9 @@ class TestPolicies:
         routes = {"chat": {"deployments": ["a", "b"], "policy": "fastest"}}
         async with site.gateway(deployments, routes) as gateway:
             slow = question("[[fault:ok first_delay=0.3]]", model=site.name("a"))
-            await completion_of(gateway, slow, origin(tenant))
-            await completion_of(gateway, question("hi", model=site.name("b")), origin(tenant))
-            end = await completion_of(gateway, question("hi"), origin(tenant))
+            await gateway.ask(slow, origin(tenant))
+            await gateway.ask(question("hi", model=site.name("b")), origin(tenant))
+            end = await gateway.ask(question("hi"), origin(tenant))
 
         assert end.model == "openai/b"
 
@@ -293,15 +293,15 @@ class TestPolicies:
         deployments = {"a": {"window": 512, "price": {"input": 0}}, "b": {}}
         routes = {"chat": {"deployments": ["a", "b"], "policy": "cheapest"}}
         async with site.gateway(deployments, routes) as gateway:
-            short = await completion_of(gateway, question("hi"), origin(tenant))
-            long = await completion_of(gateway, question("hi " * 2000), origin(tenant))
+            short = await gateway.ask(question("hi"), origin(tenant))
+            long = await gateway.ask(question("hi " * 2000), origin(tenant))
 
         assert (short.model, long.model) == ("openai/a", "openai/b")
 
     async def test_who_cannot_use_tools_is_not_asked_to(self, site: Site, tenant: str) -> None:
         tool = ToolSpec(name="add", description="Adds.", parameters={"type": "object"})
         async with site.gateway({"a": {"supports": ["json"]}, "b": {}}) as gateway:
-            end = await completion_of(gateway, question("hi", tools=(tool,)), origin(tenant))
+            end = await gateway.ask(question("hi", tools=(tool,)), origin(tenant))
 
         assert end.model == "openai/b"
 
@@ -319,7 +319,7 @@ class TestCache:
     ) -> None:
         asked = question("How do I reset my password?", **SURE)
         async with site.gateway({"a": {}}, CACHED) as gateway:
-            first = await completion_of(gateway, asked, origin(tenant))
+            first = await gateway.ask(asked, origin(tenant))
             again = await parts_of(gateway, asked, origin(tenant, "bob"))
 
         notice, *texts, end = again
@@ -347,10 +347,10 @@ class TestCache:
             "prompt": {"prompt_version": "2"},
         }
         async with site.gateway({"a": {}}, CACHED) as gateway:
-            await completion_of(gateway, question("hi", **mine), origin(tenant))
+            await gateway.ask(question("hi", **mine), origin(tenant))
             asked = question("hi", **(mine | changes.get(other, {})))
             who = origin(f"{tenant}-b" if other == "tenant" else tenant)
-            await completion_of(gateway, asked, who)
+            await gateway.ask(asked, who)
 
         assert len(provider.journal) == 2
 
@@ -358,17 +358,17 @@ class TestCache:
         self, site: Site, tenant: str
     ) -> None:
         async with site.gateway({"a": {}}, ALIKE) as gateway:
-            first = await completion_of(
-                gateway, question("How can I reset my password?", **SURE), origin(tenant)
+            first = await gateway.ask(
+                question("How can I reset my password?", **SURE), origin(tenant)
             )
-            alike = await completion_of(
-                gateway, question("how do I reset my password", **SURE), origin(tenant)
+            alike = await gateway.ask(
+                question("how do I reset my password", **SURE), origin(tenant)
             )
-            order = await completion_of(
-                gateway, question("Cancel the order 1234 for me", **SURE), origin(tenant)
+            order = await gateway.ask(
+                question("Cancel the order 1234 for me", **SURE), origin(tenant)
             )
-            other = await completion_of(
-                gateway, question("Cancel the order 1235 for me", **SURE), origin(tenant)
+            other = await gateway.ask(
+                question("Cancel the order 1235 for me", **SURE), origin(tenant)
             )
 
         assert alike.cached == first.call_id
@@ -381,7 +381,7 @@ class TestCache:
         routes = {"chat": CACHED["chat"] | {"stale": True}}
         asked = question("What are your opening hours?", **SURE, may_degrade=True)
         async with site.gateway({"a": {}}, routes) as gateway:
-            first = await completion_of(gateway, asked, origin(tenant))
+            first = await gateway.ask(asked, origin(tenant))
             with as_owner(site.stack) as owner:
                 owner.execute(
                     "UPDATE answer_cache SET expires_at = now() - interval '1 minute' "
@@ -389,7 +389,7 @@ class TestCache:
                     [tenant],
                 )
             provider.script.default = Behaviour(kind="unavailable")
-            end = await completion_of(gateway, asked, origin(tenant))
+            end = await gateway.ask(asked, origin(tenant))
 
         assert (end.degraded, end.cached, end.text) == (True, first.call_id, first.text)
 
@@ -400,7 +400,7 @@ class TestStandIn:
         down = "[[fault:unavailable]]"
         async with site.gateway({"a": {}}, routes) as gateway:
             refused = await refusal_of(gateway, question(down), origin(tenant))
-            end = await completion_of(gateway, question(down, may_degrade=True), origin(tenant))
+            end = await gateway.ask(question(down, may_degrade=True), origin(tenant))
 
         assert refused is not None
         assert refused.code == "model_unavailable"
@@ -477,7 +477,7 @@ class TestStructured:
         provider.play(*[Behaviour(text='{"score": 1, "kind": "secret-word"}')] * 2)
         settings = site.settings({"a": {}})
         async with gateway_on(settings) as gateway, prompts_on(settings) as prompts:
-            with pytest.raises(ModelFailed) as failure:
+            with pytest.raises(AnswerInvalid) as failure:
                 await ask_for(gateway, prompts, question("Score this."), origin(tenant), Verdict)
 
         assert (failure.value.code, failure.value.retryable) == ("answer_invalid", False)
