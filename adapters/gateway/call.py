@@ -22,6 +22,7 @@ from domain.settings import OFFLINE_MODEL, Settings
 # Our own timers decide; the client's must only never come first.
 _CLIENT_SLACK_SECONDS = 5
 _CHARACTERS_PER_TOKEN = 4
+_WARM_UP_SECONDS = 300
 
 raw_stream.install()
 offline.register()
@@ -128,7 +129,11 @@ async def warm_up(settings: Settings) -> None:
     question = PromptMessage(role="user", text="hello")
     tool = ToolSpec(name="none", description="", parameters={"type": "object"})
     request = ModelRequest(model=OFFLINE_MODEL, messages=(question,), tools=(tool,))
-    async for _ in DeploymentCall(request, Deployment(model=OFFLINE_MODEL), settings).texts():
+    # To load takes as long as it takes: the limits are for providers.
+    deployment = Deployment(
+        model=OFFLINE_MODEL, first_token_seconds=_WARM_UP_SECONDS, silence_seconds=_WARM_UP_SECONDS
+    )
+    async for _ in DeploymentCall(request, deployment, settings).texts():
         pass
 
 
