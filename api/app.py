@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from adapters.readiness import say_ready
-from adapters.tools.http import TaskEndpoint
+from adapters.tools.http import TodoEndpoint
 from api import health, interface, problems
 from api.chat import messages, threads, todo
 from api.edge import RequestLimits
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the API over these settings. Raises SettingsInvalid."""
     database = database_of(settings)
     authenticator = Authenticator(Keys(database), settings.secret.get_secret_value())
-    mcp = TaskEndpoint(Todos(database), authenticator, settings.allowed_hosts)
+    mcp = TodoEndpoint(Todos(database), authenticator, settings.allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -36,7 +36,7 @@ from db.scoring.models import ScoringModels
 from db.scoring.reports import Reports
 from db.scoring.scores import Scores
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from domain.scoring.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
 
@@ -73,7 +73,7 @@ def _runs(database: Database) -> tuple[object, ...]:
     events = Events(database)
     return (
         events,
-        Calls(database),
+        ToolCalls(database),
         Feeds(database),
         Hub(events),
         Threads(database),

@@ -4,8 +4,9 @@ Two edges translate: the API into problem+json (RFC 9457), the activity intercep
 `ApplicationError(type=code, non_retryable=not retryable)`. Nothing branches on message text.
 """
 
+from copy import copy
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PerdureError(Exception):
@@ -40,6 +41,12 @@ class PerdureError(Exception):
     def sentence(cls) -> str:
         """Return what the class says to people: the first paragraph of its docstring."""
         return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+
+    def final(self) -> Self:
+        """Return the same error as one that is not worth another attempt."""
+        error = copy(self)
+        error.retryable = False
+        return error
 
 
 class Invalid(PerdureError):
@@ -102,21 +109,15 @@ class Unavailable(PerdureError):
 
 
 class ModelFailed(PerdureError):
-    """A model call did not give a usable answer. Codes: `model_rate_limited`, `model_unavailable`,
-    `model_timeout`, `model_truncated`, `model_garbled`, `model_busy` (every deployment is down or
-    its quota is spent), `budget_reserved` (open calls may spend the rest) (retryable);
-    `model_credentials`, `model_rejected`, `context_too_long`, `budget_exceeded`,
-    `answer_invalid`, `model_offline` (not)."""
+    """A model call did not give a usable answer; `domain/gateway/errors.py` says in which ways."""
 
-    code = "model_unavailable"
     status = 502
     retryable = True
 
 
 class ToolFailed(PerdureError):
-    """A tool server could not be asked, or did not answer in time; nobody knows if it acted."""
+    """A tool's server did not answer: nobody knows if the tool acted."""
 
-    code = "tool_unavailable"
     status = 502
     retryable = True
 

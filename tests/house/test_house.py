@@ -239,7 +239,7 @@ class TestNames:
         asking = {endpoint.name: len(endpoint.scopes) for endpoint in endpoints()}
         open_to_all = {endpoint.name for endpoint in endpoints() if endpoint.path in PUBLIC}
 
-        # MCP's own route asks for a scope in each tool (`tests/unit/tools/test_task_server.py`).
+        # MCP's own route asks for a scope in each tool (`tests/unit/tools/test_todo_server.py`).
         assert {route for route, count in asking.items() if count != 1} == {
             *open_to_all,
             "POST /mcp",
