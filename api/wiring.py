@@ -49,7 +49,7 @@ async def build_parts(
     engine = TemporalEngine(client)
     runs = Runs(database, ON_END)
     reconciler = RunReconciler(runs, engine)
-    launcher = Launcher(engine, runs, reconciler)
+    launcher = Launcher(engine, runs, reconciler, settings)
     parts = (
         settings,
         database,
@@ -58,7 +58,7 @@ async def build_parts(
         launcher,
         reconciler,
         runs,
-        LeaseMonitor(Leases(database), engine),
+        LeaseMonitor(Leases(database), engine, settings.lease_seconds),
         MessageAcceptance(settings, Turns(database), launcher),
         RunStarter(runs, launcher),
         TemporalSchedules(client),

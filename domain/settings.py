@@ -132,6 +132,22 @@ class Settings(Contract):
         default=1_000, ge=1, le=10_000, description="The leads that a batch scores at a time."
     )
 
+    heartbeat_seconds: float = Field(
+        default=8, ge=0.5, description="An attempt that is silent for longer is lost."
+    )
+    retry_seconds: float = Field(
+        default=200, ge=0.5, description="The longest pause before another attempt."
+    )
+    lease_seconds: float = Field(
+        default=0.5, gt=0, description="How often the API looks for workers that are gone."
+    )
+    sweep_seconds: float = Field(
+        default=5, gt=0, description="How often the API looks for runs that have stalled."
+    )
+    stalled_seconds: float = Field(
+        default=15, gt=0, description="A run without an event for so long is looked after."
+    )
+
     @property
     def turn_limit(self) -> timedelta:
         return timedelta(seconds=self.turn_seconds)

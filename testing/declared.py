@@ -3,7 +3,7 @@
 import json
 import re
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 from starlette.routing import compile_path
@@ -37,9 +37,7 @@ def operations() -> list[Operation]:
     ]
 
 
-def codes(
-    operation: dict[str, dict[str, dict[str, dict[str, dict[str, object]]]]],
-) -> frozenset[str]:
+def codes(operation: dict[str, Any]) -> frozenset[str]:
     """Return the codes that an operation of the description declares."""
     contents = (response.get("content", {}) for response in operation["responses"].values())
     return frozenset(

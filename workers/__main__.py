@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from adapters import logs
 from adapters.readiness import say_ready
 from adapters.runs.engine import connect
 from adapters.runs.interceptor import ActivityEdge
+from adapters.runs.timeouts import ActivityTimeouts
 from db.runs.leases import Lease
 from db.session import database_of
 from domain.errors import Unavailable
@@ -35,6 +37,7 @@ Made = TypeVar("Made")
 # Where cores are few, what nobody waits for steps back behind what somebody does.
 _STEP_BACK = 10
 _DRAIN = timedelta(seconds=20)
+_BUILD = f"perdure-{version('perdure')}"
 _log = structlog.get_logger(__name__)
 
 
@@ -78,8 +81,9 @@ async def _serve(
         activities = await stack.enter_async_context(
             wired(settings, database, client, lease, talks=talks)
         )
+        caps = ActivityTimeouts(settings)
         for post in (post for role in roles for post in FLEET[role]):
-            worker = make_worker(client, post, activities, interceptors)
+            worker = make_worker(client, post, activities, [caps, *interceptors])
             await stack.enter_async_context(worker)
         _log.info("worker ready", roles=list(roles))
         say_ready(settings)
@@ -100,6 +104,8 @@ def make_worker(
         workflows=post.workflows,
         activities=post.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
+        # The SDK's own is a digest of all modules, which takes it a second to read.
+        build_id=_BUILD,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_concurrent_activities=post.max_activities,
         max_concurrent_workflow_tasks=100,

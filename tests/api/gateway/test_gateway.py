@@ -83,8 +83,13 @@ class OwnDeployments:
         return settings_with(self.stack, **routing, **environ)
 
     @asynccontextmanager
-    async def gateway(self, *args: Any, **environ: str) -> AsyncIterator[LiteLLMGateway]:
-        async with gateway_on(self.settings(*args, **environ)) as gateway:
+    async def gateway(
+        self,
+        deployments: dict[str, dict[str, Any]],
+        routes: dict[str, dict[str, Any]] | None = None,
+        **environ: str,
+    ) -> AsyncIterator[LiteLLMGateway]:
+        async with gateway_on(self.settings(deployments, routes, **environ)) as gateway:
             yield gateway
 
 
@@ -342,8 +347,13 @@ class TestCache:
     async def test_another_question_is_asked(
         self, own: OwnDeployments, provider: Provider, tenant: str, other: str
     ) -> None:
-        mine = {"temperature": 0.0, "user_id": "ann", "prompt": "p", "prompt_version": "1"}
-        changes = {
+        mine: dict[str, Any] = {
+            "temperature": 0.0,
+            "user_id": "ann",
+            "prompt": "p",
+            "prompt_version": "1",
+        }
+        changes: dict[str, dict[str, Any]] = {
             "user": {"user_id": "bob"},
             "temperature": {"temperature": 0.5},
             "prompt": {"prompt_version": "2"},

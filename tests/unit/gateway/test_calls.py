@@ -366,7 +366,7 @@ def events(*values: dict[str, Any]) -> str:
 
 
 MESSAGE = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "claude"}
-CLAUDE = [
+CLAUDE: list[dict[str, Any]] = [
     {
         "type": "message_start",
         "message": {**MESSAGE, "usage": {"input_tokens": 5, "output_tokens": 1}},
