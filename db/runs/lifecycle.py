@@ -32,10 +32,10 @@ ACCEPT_RUN = f"""run AS (
 
 
 def acceptance(
-    spec: RunSpec, *, status: RunStatus = RunStatus.QUEUED, **told: Any
+    spec: RunSpec, *, status: RunStatus = RunStatus.QUEUED, **data: Any
 ) -> dict[str, Any]:
-    """Return the parameters of `ACCEPT_RUN`; `told` joins the data of `run.accepted`."""
-    event = {"kind": spec.kind, "subject_id": spec.subject_id, **told}
+    """Return the parameters of `ACCEPT_RUN`; `data` joins that of `run.accepted`."""
+    event = {"kind": spec.kind, "subject_id": spec.subject_id, **data}
     return spec.run.key | {
         "kind": spec.kind.value,
         "subject": spec.subject_id,
@@ -211,7 +211,7 @@ async def outcome_of(connection: Connection, run: RunRef) -> Outcome:
 
 
 async def end(connection: Connection, end: RunEnd) -> EndedRun:
-    """End a run with its last event. The first end wins: a later one is told how it was."""
+    """End a run with its last event. The first end wins: a later call returns that one."""
     run = await lock(connection, end.run)
     if run is None:
         return EndedRun(outcome=end.outcome)

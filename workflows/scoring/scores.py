@@ -1,4 +1,4 @@
-"""Leads: one workflow per score, from the question to what screens are told."""
+"""Scores: one workflow per score of a lead, from the request to its outcome."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.scoring.scores import ScoreInput, ScoreResult
     from workflows import endings, policy
 
-# What a change has asked for comes, even if everything was away for long.
+# The score of a change comes, even if everything was away for long.
 _LIMIT = timedelta(days=1)
 
 
