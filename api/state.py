@@ -20,7 +20,6 @@ from db.gateway.usage import UsageReports
 from db.leads.leads import Leads
 from db.runs.events import Events
 from db.runs.feeds import Feeds
-from db.runs.launched import LaunchedRuns
 from db.runs.runs import Runs
 from db.scoring.audits import ScoreAudits
 from db.scoring.batch_reports import BatchReports
@@ -58,7 +57,6 @@ class State:
     alerts: Alerts
     cache: CachedAnswers
     prompts: PromptVersions
-    launches: LaunchedRuns
     feeds: Feeds
     leads: Leads
     scores: Scores

@@ -12,6 +12,7 @@ from api.runs.streaming import Hub
 from api.state import State
 from db.chat.threads import Threads
 from db.chat.turns import Turns
+from db.endings import ON_END
 from db.gateway.alerts import Alerts
 from db.gateway.budgets import Budgets
 from db.gateway.cache import CachedAnswers
@@ -21,7 +22,6 @@ from db.gateway.usage import UsageReports
 from db.leads.leads import Leads
 from db.runs.events import Events
 from db.runs.feeds import Feeds
-from db.runs.launched import LaunchedRuns
 from db.runs.leases import Leases
 from db.runs.runs import Runs
 from db.scoring.audits import ScoreAudits
@@ -41,10 +41,9 @@ from domain.settings import Settings
 async def made(settings: Settings, database: Database, authenticator: Authenticator) -> State:
     """Everything that routes use."""
     client = await connect(lazy=True)
-    engine = TemporalEngine(client, settings)
-    ledger, turns, runs = Events(database), Turns(database), Runs(database)
-    launches = LaunchedRuns(database)
-    reconciler = RunReconciler(turns, launches, engine)
+    engine = TemporalEngine(client)
+    ledger, runs = Events(database), Runs(database, ON_END)
+    reconciler = RunReconciler(runs, engine)
     return State(
         settings=settings,
         database=database,
@@ -55,7 +54,7 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         hub=Hub(ledger),
         ledger=ledger,
         threads=Threads(database),
-        turns=turns,
+        turns=Turns(database),
         runs=runs,
         calls=ToolCalls(database),
         reconciler=reconciler,
@@ -65,7 +64,6 @@ async def made(settings: Settings, database: Database, authenticator: Authentica
         alerts=Alerts(database),
         cache=CachedAnswers(database),
         prompts=PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes),
-        launches=launches,
         feeds=Feeds(database),
         leads=Leads(database),
         scores=Scores(database),

@@ -1,7 +1,7 @@
 """Drivers: processes of their own that make load, so that its CPU is not the stack's.
 
 The parent sends a job as one line of JSON (`module:function` and its arguments) and gets one line
-back; a job may send notes on its way. Each job is an async function of this package.
+back; a job may send notes on its way. Each job is an async function of `benchmarks.jobs`.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ def _main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         module, _, name = order["job"].partition(":")
-        job = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        job = getattr(importlib.import_module(f"benchmarks.jobs.{module}"), name)
         try:
             answer = {"result": uvloop.run(job(**order["arguments"]))}
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001

@@ -13,17 +13,33 @@ from psycopg import sql
 from sqlalchemy import Connection, create_engine
 
 from db.session import check_secret, seal_key
-from domain.errors import Invalid, Unavailable
+from domain.errors import DatabaseUnavailable, Invalid, SettingsInvalid
 from domain.settings import Settings
 
 APP_ROLE = "perdure_app"
+# Before `baseline-1` migrations had numbers alone; what they made is not carried over.
+_BEFORE_BASELINE = frozenset(f"000{number}" for number in range(1, 10))
 _FOLDER = Path(__file__).parent / "migrations"
+
+
+class DatabaseTooOld(Invalid):
+    """This database is from before the first baseline of Perdure, and cannot be carried over. Drop
+    it and begin with an empty one; for `perdure up`, remove the data directory."""
+
+    code = "database_too_old"
+
+
+class DatabaseTooNew(Invalid):
+    """This database was made by a newer Perdure. Use that version, or an empty database."""
+
+    code = "database_too_new"
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest version. Safe to run again, and while workers run.
 
-    Raises Invalid without an owner's URL, Unavailable when the database cannot be reached.
+    Raises SettingsInvalid without an owner's URL, DatabaseUnavailable when the database cannot be
+    reached, DatabaseTooOld and DatabaseTooNew when its tables are of no version known here.
     """
     owner_url = owner_url_of(settings)
     password = _password(settings)
@@ -31,24 +47,38 @@ def migrate(settings: Settings) -> None:
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
         raw.execute("SELECT pg_advisory_xact_lock(7300421)")
+        _check_revision(connection)
         _ensure_role(raw, password)
         command.upgrade(_config(connection), "head")
         _set_seal(raw, settings.secret.get_secret_value())
 
 
 def pending(owner_url: str) -> bool:
-    """Whether the database waits for a migration."""
+    """Return whether the database waits for a migration. Raises as `migrate`."""
     with _connected(owner_url) as connection:
+        _check_revision(connection)
         head = ScriptDirectory(str(_FOLDER)).get_current_head()
         return MigrationContext.configure(connection).get_current_revision() != head
 
 
 def owner_url_of(settings: Settings) -> str:
-    """The URL of the database's owner, who may change tables."""
+    """Return the URL of the database's owner, who may change tables. Raises SettingsInvalid."""
     url = settings.database_owner_url or settings.database_url
     if url is None:
-        raise Invalid("Set PERDURE_DATABASE_OWNER_URL or DATABASE_URL.", code="settings_invalid")
+        raise SettingsInvalid("Set PERDURE_DATABASE_OWNER_URL or DATABASE_URL.")
     return url.get_secret_value()
+
+
+def _check_revision(connection: Connection) -> None:
+    """Raise DatabaseTooOld or DatabaseTooNew for tables that no migration here has made."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return
+    if revision in _BEFORE_BASELINE:
+        raise DatabaseTooOld
+    known = {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
+    if revision not in known:
+        raise DatabaseTooNew
 
 
 @contextmanager
@@ -65,7 +95,7 @@ def _connect(url: str) -> psycopg.Connection:
     try:
         return psycopg.connect(url, connect_timeout=10)
     except psycopg.OperationalError:
-        raise Unavailable("The database does not answer.", code="database_unavailable") from None
+        raise DatabaseUnavailable from None
 
 
 def _config(connection: Connection) -> Config:

@@ -4,8 +4,9 @@ Two edges translate: the API into problem+json (RFC 9457), the activity intercep
 `ApplicationError(type=code, non_retryable=not retryable)`. Nothing branches on message text.
 """
 
+from copy import copy
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PerdureError(Exception):
@@ -35,6 +36,12 @@ class PerdureError(Exception):
         self.retryable = self.retryable if retryable is None else retryable
         self.retry_after = retry_after
         self.facts = facts
+
+    def final(self) -> Self:
+        """Return this error as one that no further attempt can mend."""
+        error = copy(self)
+        error.retryable, error.retry_after = False, None
+        return error
 
 
 def _first_paragraph(kind: type[PerdureError]) -> str:
@@ -131,7 +138,7 @@ class ApprovalNeedsAnother(Conflict):
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer."""
+    """The database does not answer."""
 
     code = "database_unavailable"
 

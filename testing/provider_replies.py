@@ -272,6 +272,16 @@ def _identical(behaviour: Behaviour, ask: Ask) -> Reply:
     return _ok(replace(behaviour, text="same " * (behaviour.chunks or 100)), ask)
 
 
+def counted(number: int, words: int) -> str:
+    """What `counting` says to the request of this number: no two requests hear the same word."""
+    return "".join(f"{number}:{word} " for word in range(words))
+
+
+def _counting(behaviour: Behaviour, ask: Ask) -> Reply:
+    words = counted(ask.number, behaviour.chunks or 100)
+    return _ok(replace(behaviour, kind="ok", text=words), ask)
+
+
 def _content_null(behaviour: Behaviour, ask: Ask) -> Reply:
     frames = [_chunk(ask, {"role": "assistant", "content": None}), _chunk(ask, {"content": None})]
     return _streamed(behaviour, [*frames, _chunk(ask, {}, finish_reason="stop"), DONE])
@@ -309,6 +319,7 @@ _KINDS: dict[str, Callable[[Behaviour, Ask], Reply]] = {
     "slow_drip": _slow_drip,
     "broken_call": _broken_call,
     "identical": _identical,
+    "counting": _counting,
     "content_null": _content_null,
     "raw": _raw,
 }

@@ -1,12 +1,23 @@
-"""What all tests share."""
+"""What all tests share. A ring without a stack does not pay for importing one."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from testing import crash_site
-from testing.stack import Stack, stack_home
-from testing.stacks import GUARDED, OFFLINE
+if TYPE_CHECKING:
+    from testing.crash_site import Site
+    from testing.stack import Stack
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Spare runs without a property test Hypothesis' report, for which it would import itself."""
+    if "hypothesis" not in sys.modules:
+        session.config.pluginmanager.unregister(name="hypothesispytest")
+
 
 pytest.register_assert_rewrite("testing.conformance")
 
@@ -20,13 +31,17 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """One stack for all tests that leave it alive; each test uses threads and users of its own."""
+    from testing.stack import Stack, stack_home
+
     with stack_home() as home, Stack(home) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[crash_site.Site]:
+def site() -> Iterator[Site]:
     """One stack for all tests that kill its processes, which are up again after each of them."""
+    from testing import crash_site
+
     with crash_site.opened() as site:
         yield site
 
@@ -34,6 +49,9 @@ def site() -> Iterator[crash_site.Site]:
 @pytest.fixture(scope="session")
 def guarded_stack() -> Iterator[Stack]:
     """A stack whose tools ask first and whose limits are near (see `testing/stacks.py`)."""
+    from testing.stack import Stack, stack_home
+    from testing.stacks import GUARDED
+
     with stack_home() as home, Stack(home, environ=GUARDED) as stack:
         yield stack
 
@@ -41,5 +59,8 @@ def guarded_stack() -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def offline_stack() -> Iterator[Stack]:
     """A stack without a provider: the offline model answers."""
+    from testing.stack import Stack, stack_home
+    from testing.stacks import OFFLINE
+
     with stack_home() as home, Stack(home, environ=OFFLINE) as stack:
         yield stack

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from activities.chat.steps import ChatActivities
+from activities.chat.steps import StepActivities
+from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scores import LeadActivities
 from activities.scoring.trainings import TrainingActivities
+from activities.tools.calls import ToolActivities
 from domain.names import TaskQueue
 from workflows.chat.turns import ChatTurn
 from workflows.scoring.batches import LeadBatch
@@ -22,7 +24,9 @@ from workflows.scoring.trainings import ModelTraining
 class Wired:
     """A worker's activities, one class per noun."""
 
-    chat: ChatActivities
+    turns: TurnActivities
+    steps: StepActivities
+    tools: ToolActivities
     leads: LeadActivities
     batches: BatchActivities
     trainings: TrainingActivities
@@ -41,15 +45,14 @@ class QueueSpec:
 
 
 def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    chat = wired.chat
     return (
-        chat.ask_for_floor,
-        chat.take_step,
-        chat.summarise_thread,
-        chat.call_tool,
-        chat.settle_call,
-        chat.read_decision,
-        chat.close_turn,
+        wired.turns.ask_for_floor,
+        wired.steps.take_step,
+        wired.steps.summarise_thread,
+        wired.tools.call_tool,
+        wired.tools.settle_call,
+        wired.tools.read_decision,
+        wired.turns.close_turn,
     )
 
 
@@ -68,6 +71,7 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         # For those that began when trainings had no queue of their own.
         wired.trainings.train_model,
         wired.checks.check_scores,
+        wired.runs.accept_run,
         wired.runs.close_run,
     )
 
@@ -81,7 +85,7 @@ def _learning(wired: Wired) -> tuple[Callable[..., Any], ...]:
 
 
 BACKGROUND = "batch"
-# The posts of each role. An activity that waits for a model costs next to nothing: the limit is
+# The queues of each role. An activity that waits for a model costs next to nothing: the limit is
 # memory, not cores. What calculates runs few at a time: the rest waits in Temporal, which is fair
 # between tenants.
 FLEET = {
@@ -95,4 +99,4 @@ FLEET = {
         QueueSpec(TaskQueue.LEARNING, (), _learning, max_activities=1),
     ),
 }
-QUEUES = [post for posts in FLEET.values() for post in posts]
+QUEUES = [spec for specs in FLEET.values() for spec in specs]

@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
-from activities.chat.steps import ChatActivities
+from activities.chat.steps import StepActivities
+from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities, RunReconciler
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scorers import Scorers
 from activities.scoring.scores import LeadActivities
 from activities.scoring.trainings import TrainingActivities
+from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
 from adapters.scoring.starter import starter_rules
@@ -19,10 +21,11 @@ from adapters.tools.todo_server import caller_in_meta, todo_server
 from adapters.tools.toolbox import McpToolBox
 from db.chat.steps import Steps
 from db.chat.turns import Turns
+from db.endings import ON_END
 from db.gateway.prompts import PromptVersions
 from db.runs.events import Events
-from db.runs.launched import LaunchedRuns
 from db.runs.leases import Lease
+from db.runs.runs import Runs
 from db.scoring.batches import Batches
 from db.scoring.checks import Checks
 from db.scoring.models import ScoringModels
@@ -44,7 +47,8 @@ async def wired(
 
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
-    turns, launches = Turns(database), LaunchedRuns(database)
+    runs = Runs(database, ON_END)
+    reconciler = RunReconciler(runs, TemporalEngine(client))
     gateway = LazyGateway(settings, database)
     if talks:
         await gateway.warm_up()
@@ -54,22 +58,21 @@ async def wired(
     toolbox = McpToolBox(settings, todo_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
-            chat=ChatActivities(
+            turns=TurnActivities(Turns(database), runs, reconciler),
+            steps=StepActivities(
                 settings=settings,
-                turns=turns,
                 steps=Steps(database, lease),
-                calls=ToolCalls(database, lease),
                 log=Events(database),
                 gateway=gateway,
                 toolbox=toolbox,
-                reconciler=RunReconciler(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
+            tools=ToolActivities(ToolCalls(database, lease), toolbox, settings.decision_limit),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),
-            runs=RunActivities(launches),
+            runs=RunActivities(runs),
         )
     finally:
         await toolbox.aclose()

@@ -16,12 +16,12 @@ class Protection(TypedDict):
     cancellation_type: ActivityCancellationType
 
 
-# The net under leases, for a worker that is frozen or cut off: each heartbeat costs the server a
-# write, so they are rare.
+# What leases do not notice, a worker that is frozen or cut off, heartbeats do: each costs the
+# server a write, so they are rare.
 HEARTBEAT = timedelta(seconds=8)
 
-# The activities themselves give up earlier on a model or a tool that fails; attempts that only
-# wait for a quota or a breaker take a place too.
+# A model or a tool that fails is given up earlier; attempts that only wait for a quota or a breaker
+# take a place too.
 LOST_ATTEMPTS = 40
 
 # Cancelling does not wait for the activity: the fence refuses whatever it still writes.
@@ -84,6 +84,6 @@ STORE = LocalActivityConfig(
 )
 
 
-def net(round: int, first: timedelta, most: timedelta) -> timedelta:
-    """How long to rely on a signal before the record is read again: doubled each round."""
-    return min(first * (1 << min(round, 16)), most)
+def poll_interval(round: int, first: timedelta, longest: timedelta) -> timedelta:
+    """Return how long to rely on a signal before the record is read again: doubled each round."""
+    return min(first * (1 << min(round, 16)), longest)

@@ -1,4 +1,4 @@
-"""Chat: one step of a turn, one tool call, and the few lines that open and close a turn."""
+"""Steps: one question to the model each, streamed into the log and stored with what follows."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -6,16 +6,13 @@ from contextlib import aclosing
 from temporalio import activity
 
 from activities.chat import context
-from activities.chat.ports import StepStore, TurnStore
+from activities.chat.ports import StepStore
 from activities.chat.writer import StepWriter
 from activities.gateway.ports import ModelGateway, PromptStore
 from activities.runs import attempts
 from activities.runs.ports import EventLog
-from activities.runs.runs import RunReconciler
-from activities.tools.ports import ToolBox, ToolCallStore
-from domain import names
+from activities.tools.ports import ToolBox
 from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
-from domain.chat.turns import FloorState, TurnClosing
 from domain.errors import ModelFailed
 from domain.gateway.calls import CallOrigin
 from domain.gateway.completions import (
@@ -27,55 +24,34 @@ from domain.gateway.completions import (
 )
 from domain.runs.attempts import Attempt
 from domain.runs.events import NewEvent
-from domain.runs.runs import Closed, RunRef
 from domain.settings import Settings
-from domain.tools.calls import CallOutcome, CallRef, OpenedCall, PlannedCall, SkippedCall
-from domain.tools.decisions import DecisionRef, DecisionState
-from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult
+from domain.tools.calls import PlannedCall
+from domain.tools.tools import Safety, Tool
 
 # What stands further back than so many characters for each token of the window is not loaded.
 _CHARACTERS_PER_TOKEN = 16
 
-# So often a model or a tool may fail. Attempts that were lost with their worker are no fault of
-# theirs: the policy allows more, since a frozen worker swallows one for each of its polls.
-TOOL_ATTEMPTS = 4
 _SUMMARISE = "summarise"
 
 
-class ChatActivities:
-    """What a chat turn does to the world."""
+class StepActivities:
+    """Activities about one step of a turn."""
 
     def __init__(
         self,
         settings: Settings,
-        turns: TurnStore,
         steps: StepStore,
-        calls: ToolCallStore,
         log: EventLog,
         gateway: ModelGateway,
         toolbox: ToolBox,
-        reconciler: RunReconciler,
         prompts: PromptStore,
     ) -> None:
         self._settings = settings
-        self._turns = turns
         self._steps = steps
-        self._calls = calls
         self._log = log
         self._gateway = gateway
         self._toolbox = toolbox
-        self._reconciler = reconciler
         self._prompts = prompts
-
-    @activity.defn
-    async def ask_for_floor(self, run: RunRef) -> FloorState:
-        """Whether this turn may run. A holder whose workflow is over is closed on the way."""
-        holder = await self._turns.floor_holder(run)
-        if holder not in (None, run.run_id):
-            await self._reconciler.settle(RunRef(tenant_id=run.tenant_id, run_id=str(holder)))
-            holder = await self._turns.floor_holder(run)
-        has_floor = holder == run.run_id
-        return FloorState(has_floor=has_floor, finished=holder is None, holder=holder)
 
     @activity.defn
     async def take_step(self, step: StepRef) -> StepVerdict:
@@ -93,8 +69,7 @@ class ChatActivities:
             return await self._steps.defer(step, attempt.number)
         writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
         try:
-            with attempts.at_most(attempts.MODEL_ATTEMPTS):
-                completion = await self._ask(request, _origin(step, opening), writer)
+            completion = await self._ask(request, _origin(step, opening), writer)
         except ModelFailed as failed:
             if failed.code == "context_too_long" and _may_summarise(step, opening):
                 return await self._steps.defer(step, attempt.number)
@@ -131,8 +106,7 @@ class ChatActivities:
             prompt=prompt.name,
             prompt_version=prompt.version,
         )
-        with attempts.at_most(attempts.MODEL_ATTEMPTS):
-            completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
+        completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
         summary = NewSummary(
             text=completion.text,
             prompt_version=prompt.version,
@@ -141,31 +115,6 @@ class ChatActivities:
             completion=completion,
         )
         return await self._steps.summarise(step, attempt.number, summary)
-
-    @activity.defn
-    async def call_tool(self, call: CallRef) -> CallOutcome:
-        """Make one tool call under its idempotency key, and record what the tool said."""
-        opened = await self._calls.begin(call, attempts.current(), self._settings.decision_limit)
-        if isinstance(opened, CallOutcome):
-            return opened
-        with attempts.at_most(TOOL_ATTEMPTS):
-            result = await self._use(call, opened)
-        return await self._calls.end(call, opened.attempt, result)
-
-    @activity.defn
-    async def settle_call(self, skipped: SkippedCall) -> CallOutcome:
-        """Record that a call is not made (again), and what the model is told about it."""
-        return await self._calls.skip(skipped.call, skipped.status, skipped.reason)
-
-    @activity.defn
-    async def read_decision(self, decision: DecisionRef) -> DecisionState:
-        """What the record says about a decision."""
-        return await self._calls.decision(decision)
-
-    @activity.defn
-    async def close_turn(self, closing: TurnClosing) -> Closed:
-        """End a turn that did not end itself, and give the floor to the next one."""
-        return await self._turns.close(closing)
 
     async def _begin(self, step: StepRef, attempt: Attempt) -> Opening:
         window = await self._gateway.window(step.run.tenant_id, step.model)
@@ -209,7 +158,7 @@ class ChatActivities:
                 if writer is None:
                     continue
                 if isinstance(part, ModelNotice):
-                    await writer.tell(NewEvent(type=part.type, data=part.data))
+                    await writer.report(NewEvent(type=part.type, data=part.data))
                 else:
                     await writer.write(part.text)
         raise ModelFailed("The model's answer broke off.", code="model_truncated")
@@ -231,20 +180,6 @@ class ChatActivities:
 
     def _size(self, step: StepRef, messages: Sequence[PromptMessage]) -> int:
         return context.size(messages, self._counter(step))
-
-    async def _use(self, call: CallRef, opened: OpenedCall) -> ToolResult:
-        tools = await self._toolbox.tools(call.run.tenant_id)
-        tool = tools.get(opened.call.name)
-        # What was planned without a question must not become a call that needs one.
-        if tool is None or tool.safety != opened.safety:
-            text = f"There is no tool {opened.call.name} at this step."
-            return ToolResult(status="failed", text=text)
-        caller = ToolCaller(
-            tenant_id=call.run.tenant_id,
-            user_id=opened.user_id,
-            key=names.effect_key(call.run.run_id, call.step, call.n),
-        )
-        return await self._toolbox.call(tool, opened.call.arguments, caller)
 
 
 def _may_summarise(step: StepRef, opening: Opening) -> bool:

@@ -1,6 +1,7 @@
 """StepWriter: a model's words on their way into the event log, few and large enough to be cheap."""
 
 import asyncio
+from contextlib import suppress
 
 from activities.runs.ports import EventLog
 from domain.chat.steps import StepRef
@@ -13,8 +14,9 @@ _FLUSH_PARTS = 40
 class StepWriter:
     """Appends the first words at once, the others every 50 ms or 40 parts, one append at a time.
 
-    Once an append was refused, every later call raises the refusal: the attempt has lost its
-    step, and its stream must be dropped. `text` is all that was written: the stored answer.
+    Words wait until whoever holds the lock takes them: into the log, or to the step's end. Once an
+    append has failed, every later call raises its error and appends nothing: the attempt has lost
+    its step, and its stream must be dropped. `text` is all that was written: the stored answer.
     """
 
     def __init__(self, log: EventLog, step: StepRef, attempt: int, *, supersede: bool) -> None:
@@ -23,9 +25,10 @@ class StepWriter:
         self._attempt = attempt
         self._written: list[str] = []
         self._waiting: list[str] = []
+        self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._append: asyncio.Task[None] | None = None
-        self._refusal: Exception | None = None
+        self._flush: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
         self.must_supersede = supersede
 
     @property
@@ -34,69 +37,62 @@ class StepWriter:
 
     async def write(self, text: str) -> None:
         """Take in a piece of the answer; raises Superseded or Unavailable of an earlier append."""
-        self._raise_refusal()
+        self._raise_failure()
         first = not self._written
         text = _storable(text)
         self._written.append(text)
         self._waiting.append(text)
         if first or len(self._waiting) >= _FLUSH_PARTS:
-            await self._settle()
-            await self._flush()
-            self._raise_refusal()
-        elif self._append is None:
-            self._arm()
+            await self._append()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._start_flush)
 
-    async def tell(self, event: NewEvent) -> None:
+    async def report(self, event: NewEvent) -> None:
         """Append an event of another kind, behind the words that came before it."""
-        self._raise_refusal()
-        await self._settle()
-        await self._flush(event)
-        self._raise_refusal()
+        await self._append(event)
 
     async def rest(self) -> str:
-        """What was not appended yet; it goes into the log together with the step's end."""
-        await self._settle()
-        self._raise_refusal()
-        return self._take()
+        """Return the words that were not appended yet: they go into the log with the step's end."""
+        async with self._lock:
+            self._raise_failure()
+            return self._take()
 
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._due)
+    async def _append(self, *more: NewEvent) -> None:
+        """Append the words that wait, then `more`; the only place that speaks to the log."""
+        async with self._lock:
+            self._raise_failure()
+            text = self._take()
+            words = [NewEvent(type=EventType.TEXT_DELTA, data={"text": text})] if text else []
+            if not (events := [*words, *more]):
+                return
+            run, number = self._step.run, self._step.number
+            try:
+                await self._log.append(run, number, self._attempt, events, self.must_supersede)
+            except BaseException as failure:
+                # One that was cancelled may have taken its words along as well.
+                self._failure = failure
+                raise
+            self.must_supersede = False
 
-    def _due(self) -> None:
-        self._timer = None
-        self._append = asyncio.create_task(self._flush())
+    def _start_flush(self) -> None:
+        self._flush = asyncio.create_task(self._flush_words())
 
-    async def _settle(self) -> None:
+    async def _flush_words(self) -> None:
+        # The failure is kept: whoever writes next is told.
+        with suppress(Exception):
+            await self._append()
+
+    def _take(self) -> str:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._append is not None:
-            await asyncio.shield(self._append)
-
-    async def _flush(self, *more: NewEvent) -> None:
-        text = self._take()
-        supersede, self.must_supersede = self.must_supersede, False
-        words = [NewEvent(type=EventType.TEXT_DELTA, data={"text": text})] if text else []
-        run, number = self._step.run, self._step.number
-        try:
-            if events := [*words, *more]:
-                await self._log.append(run, number, self._attempt, events, supersede)
-        except Exception as refusal:  # noqa: BLE001, no words may be lost unnoticed
-            self._refusal = refusal
-        finally:
-            self._append = None
-            if self._waiting:
-                self._arm()
-
-    def _take(self) -> str:
         text = "".join(self._waiting)
         self._waiting.clear()
         return text
 
-    def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 def _storable(text: str) -> str:

@@ -67,6 +67,10 @@ class ModelCallStore(Protocol):
         """Bill what earlier attempts of a step left open; return the deployments that failed."""
         ...
 
+    async def failures(self, origin: CallOrigin) -> int:
+        """Count the attempts of a step that failed at their model; to wait is no failure."""
+        ...
+
     async def health(self, names: Sequence[str]) -> dict[str, Health]:
         """Return the health of these deployments, as far as the fleet knows it."""
         ...

@@ -2,19 +2,18 @@
 
 import asyncio
 import logging
-import zlib
 
 from temporalio import activity
 
 from activities.runs import attempts
 from activities.scoring.ports import BatchStore
 from activities.scoring.scorers import Scorers
-from domain.errors import Conflict, PerdureError
+from domain.errors import PerdureError
 from domain.gateway.calls import CallOrigin
+from domain.runs.errors import RunCancelled
+from domain.runs.runs import RunEnd, RunRef
 from domain.scoring.batches import (
-    BatchClosing,
     BatchOpening,
-    BatchRef,
     BatchResult,
     ChunkPlan,
     ChunkRef,
@@ -35,9 +34,9 @@ class BatchActivities:
         self._scorers = scorers
 
     @activity.defn
-    async def open_batch(self, ref: BatchRef) -> BatchOpening:
+    async def open_batch(self, run: RunRef) -> BatchOpening:
         """Count a batch's leads and mark it as begun; once, however often it is called."""
-        return await self._batches.open(ref, attempts.current().number)
+        return await self._batches.open(run, attempts.current().number)
 
     @activity.defn
     async def plan_chunks(self, ref: PlanRef) -> ChunkPlan:
@@ -55,7 +54,7 @@ class BatchActivities:
             page = await self._batches.next_page(ref, after, done, again=attempt > 1)
             leads = page.task.leads
             if page.cancelling:
-                raise Conflict("The run is being cancelled.", code="run_cancelled")
+                raise RunCancelled
             if not leads:
                 return _result(page.batch)
             if page.batch.paused:
@@ -75,9 +74,9 @@ class BatchActivities:
         await self._batches.pause(pausing)
 
     @activity.defn
-    async def close_batch(self, closing: BatchClosing) -> BatchResult:
+    async def close_batch(self, end: RunEnd) -> BatchResult:
         """End a batch, and say what it came to."""
-        return await self._batches.close(closing)
+        return await self._batches.close(end)
 
     async def _score(
         self, ref: ChunkRef, task: ScoringTask, attempt: int
@@ -88,7 +87,6 @@ class BatchActivities:
             user_id=task.user_id,
             feature="score",
             run_id=ref.run.run_id,
-            step=_step(ref),
             attempt=attempt,
             batch=True,
         )
@@ -118,8 +116,7 @@ class BatchActivities:
         What is no fault of the lead's is given back as the error that it is."""
         lead_id = lead.subject.lead_id
         try:
-            with attempts.at_most(attempts.MODEL_ATTEMPTS):
-                return await self._scorers.score(lead, origin)
+            return await self._scorers.score(lead, origin)
         except PerdureError as error:
             if error.retryable or error.code == "budget_exceeded":
                 return error
@@ -136,8 +133,3 @@ def _result(
     return ChunkResult(
         scored=batch.scored, failed=batch.failed, paused_at=paused_at, over_budget=over_budget
     )
-
-
-def _step(ref: ChunkRef) -> int:
-    """A number of its own for each chunk: what a retry bills is its own chunk's lost calls."""
-    return zlib.crc32(ref.chunk.upto.encode()) & 0x7FFFFFFF

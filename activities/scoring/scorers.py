@@ -1,5 +1,6 @@
 """Scoring: whatever kind a model is of, a lead goes in and a score comes out."""
 
+import zlib
 from collections import OrderedDict
 
 from activities.gateway.ports import ModelGateway, PromptStore
@@ -47,7 +48,8 @@ class Scorers:
     async def _one(self, lead: LeadTask, assignment: Assignment, origin: CallOrigin) -> Scored:
         scorer = await self._scorer(origin.tenant_id, assignment.model)
         if isinstance(scorer, Judge):
-            score, cost = await judge(self._gateway, self._prompts, scorer, lead.subject, origin)
+            asked = origin.model_copy(update={"step": _step(lead, assignment)})
+            score, cost = await judge(self._gateway, self._prompts, scorer, lead.subject, asked)
             return Scored(lead, assignment, score, cost)
         return Scored(lead, assignment, scorer.score(scorer.features(lead.subject)))
 
@@ -61,3 +63,10 @@ class Scorers:
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return scorer
+
+
+def _step(lead: LeadTask, assignment: Assignment) -> int:
+    """A number of its own for each question of a run: what a retry bills as lost, and how often it
+    has failed, is about this lead and this model."""
+    question = f"{lead.subject.lead_id}/{assignment.arm}/{assignment.model}"
+    return zlib.crc32(question.encode()) & 0x7FFFFFFF

@@ -33,8 +33,7 @@ class LeadActivities:
             return task
         lead = task.leads[0]
         shown = replace(lead, assignments=[each for each in lead.assignments if each.shown])
-        with attempts.at_most(attempts.MODEL_ATTEMPTS):
-            (scored,) = await self._scorers.score(shown, _origin(wanted, task, attempt.number))
+        (scored,) = await self._scorers.score(shown, _origin(wanted, task, attempt.number))
         return await self._scores.finish(wanted, attempt.number, task, scored)
 
     @activity.defn
@@ -47,8 +46,7 @@ class LeadActivities:
             for assignment in lead.assignments:
                 alone = replace(lead, assignments=[assignment])
                 try:
-                    with attempts.at_most(attempts.MODEL_ATTEMPTS):
-                        scored = await self._scorers.score(alone, _origin(wanted, task, attempt))
+                    scored = await self._scorers.score(alone, _origin(wanted, task, attempt))
                     kept += await self._scores.keep(wanted, task, scored)
                 except PerdureError as error:
                     trouble = error if error.retryable else trouble
@@ -63,6 +61,5 @@ def _origin(wanted: ScoreInput, task: ScoringTask, attempt: int) -> CallOrigin:
         user_id=task.user_id,
         feature="score",
         run_id=wanted.run.run_id,
-        step=1,
         attempt=attempt,
     )

@@ -64,6 +64,10 @@ class ToolCallStore(Protocol):
         """Record a tool's result, once. Raises Superseded for an attempt that lost the call."""
         ...
 
+    async def fail(self, call: CallRef, attempt: int) -> int:
+        """Count a failure of the tool in this attempt, and return how many there are."""
+        ...
+
     async def skip(self, call: CallRef, status: CallStatus, reason: str) -> CallOutcome:
         """End a call that is not made (again); the model gets `reason` as its result."""
         ...

@@ -17,7 +17,7 @@ from adapters.gateway.tokens import count
 from adapters.litellm import litellm
 from domain.errors import ModelFailed, Unavailable
 from domain.gateway.cache import CachedAnswer, CacheQuestion
-from domain.gateway.calls import CachedCall, CallOrigin
+from domain.gateway.calls import MAX_MODEL_FAILURES, CachedCall, CallOrigin
 from domain.gateway.completions import (
     CallUsage,
     Completion,
@@ -26,12 +26,14 @@ from domain.gateway.completions import (
     ModelRequest,
     TextPart,
 )
-from domain.gateway.errors import ModelTruncated
+from domain.gateway.errors import BudgetReserved, ModelBusy, ModelTruncated
 from domain.runs.events import EventType
 from domain.settings import Settings
 
 _PIECES = re.compile(r"(?:\S+\s*){1,8}|\s+")
 _DOWN = "every deployment is down"
+# To wait is no failure: time limits end it.
+_WAITING = (ModelBusy, BudgetReserved)
 
 
 class LiteLLMGateway:
@@ -58,8 +60,27 @@ class LiteLLMGateway:
     async def stream(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
         """Ask a model: notices and text parts as they come, then exactly one Completion.
 
-        Raises ModelFailed. Closing the stream early closes the connection to the provider.
+        Raises ModelFailed, which is final once the step has failed too often. Closing the stream
+        early closes the connection to the provider.
         """
+        try:
+            async with aclosing(self._answer(request, origin)) as parts:
+                async for part in parts:
+                    yield part
+        except ModelFailed as failure:
+            if isinstance(failure, _WAITING) or await self._may_fail_again(failure, origin):
+                raise
+            raise failure.final() from None
+
+    async def _may_fail_again(self, failure: ModelFailed, origin: CallOrigin) -> bool:
+        """Count the failures so far; one that cannot be counted now is by the next attempt."""
+        if failure.retryable:
+            with suppress(Unavailable):
+                return await self._calls.failures(origin) < MAX_MODEL_FAILURES
+        return True
+
+    async def _answer(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
+        """Answer from the cache, a deployment or the route's stand-in."""
         begun = time.monotonic()
         plan = await self._routing.plan(origin.tenant_id, request)
         state = FailoverState(origin, _limited(request, plan), plan)

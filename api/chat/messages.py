@@ -8,15 +8,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from api.deps import Parts, requires
-from api.runs.accepting import headers_of, key_of
+from api.runs.accepting import headers_of, key_of, start
 from api.runs.runs import event_stream
 from api.state import State
-from domain.chat.threads import MAX_TEXT_BYTES, MessageId, NewMessage, Policy
+from domain.chat.threads import MAX_TEXT_BYTES, MessageId, Policy
+from domain.chat.turns import NewMessage, TurnLimits
 from domain.errors import Invalid, TooLarge
 from domain.fields import Storable
 from domain.gateway.routes import CHAT
 from domain.identity.principals import Principal, Scope
 from domain.runs.runs import RunRef
+from domain.settings import Settings
 
 router = APIRouter(prefix="/api/v1/threads", tags=["chat"])
 Writer = Annotated[Principal, Depends(requires(Scope.THREADS_WRITE))]
@@ -74,13 +76,21 @@ async def accept(
         text=text,
         policy=policy,
         model=CHAT,
+        first_model=parts.settings.model_of(CHAT),
+        limits=_limits(parts.settings),
         any_thread=caller.may(Scope.THREADS_ADMIN),
     )
-    accepted = await parts.turns.accept(message)
-    run = RunRef(tenant_id=caller.tenant_id, run_id=accepted.run_id)
-    if accepted.plan is not None:
-        await parts.launcher.launch(accepted.plan)
+    run, spec = await parts.turns.accept(message)
+    await start(parts, spec)
     return run
+
+
+def _limits(settings: Settings) -> TurnLimits:
+    return TurnLimits(
+        max_steps=settings.max_steps,
+        limit_seconds=settings.turn_seconds,
+        decision_seconds=settings.decision_seconds,
+    )
 
 
 def check(text: str) -> None:

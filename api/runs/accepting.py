@@ -1,4 +1,4 @@
-"""Accepting: a run goes into the record and is started, and the caller hears where it is."""
+"""Accepting: a run goes into the record and is started, and the answer says where it is."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from domain.runs.runs import RunRef, RunSpec
 
 
 class RunAccepted(BaseModel):
-    """The run that does what was asked for; its events tell how far it is."""
+    """The run that does what the request says; its events show how far it is."""
 
     run_id: str
 
@@ -24,8 +24,8 @@ class RunAccepted(BaseModel):
 async def key(
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> str:
-    """The part of a run's id that an `Idempotency-Key` stands for, or a new one: the same key is
-    the same run."""
+    """Return the part of a run's id that an `Idempotency-Key` stands for, or a new one: the same
+    key is the same run."""
     return key_of(idempotency_key) or uuid.uuid4().hex[:16]
 
 
@@ -33,7 +33,7 @@ Key = Annotated[str, Depends(key)]
 
 
 def key_of(idempotency_key: str | None) -> str | None:
-    """The part of an id that an `Idempotency-Key` of any form stands for."""
+    """Return the part of an id that an `Idempotency-Key` of any form stands for."""
     if not idempotency_key:
         return None
     if re.fullmatch(ID_PATTERN, idempotency_key):
@@ -41,28 +41,28 @@ def key_of(idempotency_key: str | None) -> str | None:
     return hashlib.sha256(idempotency_key.encode()).hexdigest()
 
 
-def digest_of(body: BaseModel) -> str:
-    """What tells one order from another, to know a key that was used for something else."""
-    said = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(said).hexdigest()
+def request_digest(body: BaseModel) -> str:
+    """Return what distinguishes one request from another, to know a key that was used twice."""
+    canonical = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()
 
 
-async def start(parts: State, launch: RunSpec | None) -> str | None:
-    """Start a run that was accepted, if there is one to start; its id."""
-    if launch is None:
+async def start(parts: State, spec: RunSpec | None) -> str | None:
+    """Start a run that was accepted, if there is one to start; return its id."""
+    if spec is None:
         return None
-    await parts.launcher.launch(launch)
-    return launch.run.run_id
+    await parts.launcher.launch(spec)
+    return spec.run.run_id
 
 
-async def accepted(parts: State, launch: RunSpec, body: BaseModel) -> JSONResponse:
-    """Take a run in, start it and say so: 202. Raises Invalid (`key_reused`)."""
-    await parts.launches.accept(launch.model_copy(update={"digest": digest_of(body)}))
-    await parts.launcher.launch(launch)
-    said = RunAccepted(run_id=launch.run.run_id)
-    return JSONResponse(said.model_dump(), 202, headers_of(launch.run))
+async def accepted(parts: State, spec: RunSpec, body: BaseModel) -> JSONResponse:
+    """Accept a run, start it and answer 202 with its id. Raises KeyReused."""
+    await parts.runs.accept(spec.model_copy(update={"digest": request_digest(body)}))
+    await parts.launcher.launch(spec)
+    answer = RunAccepted(run_id=spec.run.run_id)
+    return JSONResponse(answer.model_dump(), 202, headers_of(spec.run))
 
 
 def headers_of(run: RunRef) -> dict[str, str]:
-    """Where a run is."""
+    """Return the headers that say where a run is."""
     return {"Location": f"/api/v1/runs/{run.run_id}", "X-Run-Id": run.run_id}

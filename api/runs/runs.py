@@ -11,9 +11,11 @@ from api.deps import Parts, requires
 from api.runs.streaming import as_json
 from api.state import State
 from domain.base import Page
-from domain.errors import Conflict, Forbidden, Invalid, Unavailable
+from domain.errors import Forbidden, Invalid, Unavailable
 from domain.identity.principals import Principal, Scope, first_role
 from domain.names import Kind
+from domain.runs.errors import RunFinished
+from domain.runs.kinds import KINDS
 from domain.runs.runs import Outcome, Run, RunRef, RunStatus
 from domain.tools.decisions import Decision, DecisionRef, NewDecision, Verdict
 
@@ -108,11 +110,13 @@ async def cancel(run_id: str, caller: Writer, parts: Parts) -> Cancelling:
     """Stop a run; what it has said so far is kept. 409 when it has ended already."""
     run = await parts.runs.read(caller, run_id)
     ref = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
-    if run.kind is not Kind.TURN and not caller.may(Scope.SCORING_WRITE):
-        role = first_role(Scope.SCORING_WRITE).name.lower()
-        raise Forbidden(f"This needs the scope scoring:write: the role {role}, or a higher one.")
+    scope = KINDS[run.kind].cancel
+    if not caller.may(scope):
+        role = first_role(scope).name.lower()
+        detail = f"This needs the scope {scope}: the role {role}, or a higher one."
+        raise Forbidden(detail, scope=scope)
     if run.status is RunStatus.FINISHED or await _has_ended(parts, ref):
-        raise Conflict("The run has ended.", code="run_finished", run_id=run_id)
+        raise RunFinished(run_id=run_id)
     await parts.runs.note_cancel(caller, run_id)
     await parts.engine.cancel(ref)
     return Cancelling(run_id=run_id, status="cancelling")
@@ -151,7 +155,7 @@ async def _page(parts: State, run: RunRef, after: int, limit: int) -> Response:
 
 async def _has_ended(parts: State, run: RunRef) -> bool:
     try:
-        return await parts.reconciler.settle(run)
+        return await parts.reconciler.reconcile(run)
     except Unavailable:
         return False
 

@@ -6,11 +6,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.deps import Parts, requires
-from api.runs.accepting import Key, RunAccepted, digest_of, headers_of, start
+from api.runs.accepting import Key, RunAccepted, headers_of, request_digest, start
 from api.state import State
+from domain import names
 from domain.base import Page, StrictModel
-from domain.errors import Conflict
 from domain.identity.principals import Principal, Scope
+from domain.names import Kind
+from domain.runs.errors import RunFinished
 from domain.runs.runs import RunRef
 from domain.scoring.batches import (
     Batch,
@@ -154,15 +156,15 @@ async def _accepted(
     if dry:
         estimate = await parts.batch_reports.estimate(caller, order)
         return JSONResponse(estimate.model_dump(mode="json"))
-    accepted = await parts.batches.accept(caller, order, key, digest_of(order))
-    await start(parts, accepted.launch)
-    body = BatchAccepted(run_id=accepted.run_id, empty=accepted.empty).model_dump()
-    run = RunRef(tenant_id=caller.tenant_id, run_id=accepted.run_id)
-    return JSONResponse(body, 200 if accepted.empty else 202, headers_of(run))
+    spec = await parts.batches.accept(caller, order, key, request_digest(order))
+    await start(parts, spec)
+    run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.BATCH, key))
+    body = BatchAccepted(run_id=run.run_id, empty=spec is None).model_dump()
+    return JSONResponse(body, 202 if spec else 200, headers_of(run))
 
 
 async def _open(parts: State, caller: Principal, run_id: str) -> RunRef:
     batch = await parts.batch_reports.read(caller, run_id)
     if batch.outcome is not None:
-        raise Conflict("This batch has ended.", code="run_finished", run_id=run_id)
+        raise RunFinished("This batch has ended.", run_id=run_id)
     return RunRef(tenant_id=caller.tenant_id, run_id=run_id)

@@ -79,7 +79,7 @@ def _our_crowd(stack: Stack, seconds: float) -> float:
 
 def _bare_crowd(stack: Stack, seconds: float) -> float:
     words = [str(_CROWD), str(_RATE), str(seconds)]
-    server = stack.spawn([sys.executable, "-m", "benchmarks.bare_sse", *words])
+    server = stack.spawn([sys.executable, "-m", "benchmarks.jobs.bare_sse", *words])
     assert server.stdout
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
     try:

@@ -31,7 +31,7 @@ class Bare:
 @contextmanager
 def bare(stack: Stack) -> Iterator[Bare]:
     """A bare worker on the stack's own Temporal server."""
-    command = [sys.executable, "-m", "benchmarks.bare", stack.ready["temporal"]]
+    command = [sys.executable, "-m", "benchmarks.jobs.bare", stack.ready["temporal"]]
     worker = stack.spawn(command)
     assert worker.stdout
     worker.stdout.readline()

@@ -64,6 +64,8 @@ def _migrations(settings: Settings) -> Finding:
     assert url is not None
     try:
         waiting = pending(url.get_secret_value())
+    except PerdureError as error:
+        return problem("Migrations", error.detail)
     except Exception as error:  # noqa: BLE001
         return warning("Migrations", f"their state cannot be read: {error}")
     if waiting:

@@ -86,9 +86,13 @@ class Temporal:
         fixed = ["--ip", HOST, "--port", port, "--ui-port", ui_port, "--db-filename", database]
         quiet = ["--log-level", "error", "--ui-disable-news-fetch"]
         pragmas = [word for pragma in _PRAGMAS for word in ("--sqlite-pragma", pragma)]
-        pairs = (f"{key}={value}" for key, value in _DYNAMIC_CONFIG.items())
-        dynamic = [word for pair in pairs for word in ("--dynamic-config-value", pair)]
-        return fixed + quiet + pragmas + dynamic
+        return fixed + quiet + pragmas + dynamic_options()
+
+
+def dynamic_options() -> list[str]:
+    """The options that let a development server answer as quickly as one workflow needs it."""
+    pairs = (f"{key}={value}" for key, value in _DYNAMIC_CONFIG.items())
+    return [word for pair in pairs for word in ("--dynamic-config-value", pair)]
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:

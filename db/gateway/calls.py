@@ -10,7 +10,7 @@ from db.gateway import deployments
 from db.gateway.alerts import raise_alert
 from db.gateway.reservations import Reservation, reserve
 from db.gateway.routes import RouteOverrides
-from db.session import Connection, Database, many
+from db.session import Connection, Database, many, one
 from domain.gateway.alerts import AlertKind
 from domain.gateway.calls import (
     CachedCall,
@@ -71,6 +71,11 @@ class ModelCalls:
         async with self._database.transaction(origin.tenant_id) as connection:
             await _settle_lost(connection, origin)
             return await _failed(connection, origin)
+
+    async def failures(self, origin: CallOrigin) -> int:
+        """Count the attempts of this step whose last call failed; 0 for a call without a run."""
+        async with self._database.transaction(origin.tenant_id) as connection:
+            return await _failures(connection, origin)
 
     async def health(self, names: Sequence[str]) -> dict[str, Health]:
         """Return the health of these deployments; those that nobody has asked are left out."""
@@ -245,17 +250,35 @@ async def _settle_lost(connection: Connection, origin: CallOrigin) -> None:
     await connection.execute(_SETTLE_LOST, _origin_values(origin))
 
 
-_FAILED = """
+_NO_FAILURE = "('ok', 'open', 'cached', 'cancelled', 'lost')"
+_FAILED = f"""
 -- The deployments that failed in earlier attempts of a step; locks nothing.
 SELECT DISTINCT deployment FROM model_calls
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND attempt < %(attempt)s
-  AND feature = %(feature)s AND status NOT IN ('ok', 'open', 'cached', 'cancelled', 'lost')
+  AND feature = %(feature)s AND status NOT IN {_NO_FAILURE}
 """
 
 
 async def _failed(connection: Connection, origin: CallOrigin) -> frozenset[str]:
     rows = await many(connection, _FAILED, _origin_values(origin))
     return frozenset(row["deployment"] for row in rows)
+
+
+_FAILURES = f"""
+-- The attempts of a step that failed; locks nothing. An attempt is what its last call was: one that
+-- failed may have asked many deployments, and one that was lost, or answered, may have been refused
+-- before. To embed a question is part of a step.
+SELECT count(*) AS failures FROM (
+    SELECT DISTINCT ON (attempt) status FROM model_calls
+    WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s
+    ORDER BY attempt, created_at DESC
+) AS last WHERE status NOT IN {_NO_FAILURE}
+"""
+
+
+async def _failures(connection: Connection, origin: CallOrigin) -> int:
+    row = await one(connection, _FAILURES, _origin_values(origin))
+    return int(row["failures"]) if row else 0
 
 
 def _origin_values(origin: CallOrigin) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from domain.tools.decisions import (
 )
 from domain.tools.tools import Safety, ToolResult
 
+_LOST = "A newer attempt makes this call, or it is over."
 _OVER = ("ok", "failed", "denied", "abandoned")
 _CALL = "tenant_id = %(tenant)s AND run_id = %(run)s AND step = %(step)s AND n = %(n)s"
 _DECISIONS = """
@@ -73,6 +74,12 @@ class ToolCalls:
         async with self._database.transaction(call.run.tenant_id) as connection:
             await _end(connection, call, attempt, status, result.text)
         return CallOutcome(status=status)
+
+    async def fail(self, call: CallRef, attempt: int) -> int:
+        """Count a failure of the tool, and return how many there are; raises Superseded for an
+        attempt that lost the call."""
+        async with self._database.transaction(call.run.tenant_id) as connection:
+            return await _fail(connection, call, attempt)
 
     async def skip(self, call: CallRef, status: CallStatus, reason: str) -> CallOutcome:
         """End a call that is not made (again); the model gets `reason` as its result."""
@@ -158,9 +165,10 @@ async def _mark_ambiguous(connection: Connection, call: CallRef) -> None:
 
 
 _BEGIN = f"""
--- The call is made by this attempt from now on; the caller has locked its row.
+-- The call is made by this attempt from now on; the caller has locked its row. A repetition that a
+-- person has allowed may fail as often as the first call.
 UPDATE tool_calls SET status = 'running', attempt = %(attempt)s, worker = %(worker)s,
-    activity_id = %(activity)s
+    activity_id = %(activity)s, failures = CASE WHEN %(again)s THEN 0 ELSE failures END
 WHERE {_CALL}
 """
 
@@ -172,6 +180,7 @@ async def _begin(
         "attempt": attempt,
         "worker": lease.key if lease else None,
         "activity": activity_id,
+        "again": call.again,
     }
     await connection.execute(_BEGIN, _key(call) | values)
 
@@ -182,6 +191,22 @@ async def _append_started(
     data = {"call_id": row["call_id"], "name": row["name"]}
     event = NewEvent(type=EventType.TOOL_STARTED, data=data)
     await event_log.append(connection, call.run, call.step, attempt, [event], fenced=False)
+
+
+_FAIL = f"""
+-- One failure more of a call, by its current attempt only. Locks its row.
+UPDATE tool_calls SET failures = failures + 1
+WHERE {_CALL}
+  AND attempt = %(attempt)s AND finished_at IS NULL
+RETURNING failures
+"""
+
+
+async def _fail(connection: Connection, call: CallRef, attempt: int) -> int:
+    row = await one(connection, _FAIL, _key(call) | {"attempt": attempt})
+    if row is None:
+        raise Superseded(_LOST)
+    return int(row["failures"])
 
 
 _END = f"""
@@ -200,7 +225,7 @@ async def _end(
     values = {"attempt": attempt, "status": status, "result": text}
     row = await one(connection, _END, _key(call) | values)
     if row is None:
-        raise Superseded("A newer attempt makes this call, or it is over.")
+        raise Superseded(_LOST)
     data = {"call_id": row["call_id"], "name": row["name"], "status": status, "result": text}
     event = NewEvent(type=EventType.TOOL_FINISHED, data=data)
     await event_log.append(connection, call.run, call.step, attempt, [event], fenced=False)

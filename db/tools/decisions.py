@@ -4,6 +4,7 @@ from typing import Any
 
 from db.identity import audit
 from db.runs import events as event_log
+from db.runs import lifecycle
 from db.session import Connection, one
 from domain.identity.principals import Principal, Scope
 from domain.runs.errors import RunFinished
@@ -11,14 +12,6 @@ from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import RunRef
 from domain.tools.decisions import DecisionRef, NewDecision, Question, call_digest
 from domain.tools.errors import ArgumentsChanged, DecisionExpired, DecisionMade, DecisionUnknown
-
-_WAIT = "UPDATE runs SET status = 'waiting' WHERE tenant_id = %(tenant)s AND id = %(run)s"
-# Several questions may be open at once: the run waits for the last of them.
-_GO_ON = """
-UPDATE runs SET status = 'running' WHERE tenant_id = %(tenant)s AND id = %(run)s
-  AND NOT EXISTS (SELECT FROM decisions d WHERE d.tenant_id = %(tenant)s AND d.run_id = %(run)s
-    AND d.verdict IS NULL AND d.expires_at > now())
-"""
 
 
 async def ask(connection: Connection, question: Question) -> None:
@@ -38,7 +31,7 @@ async def ask(connection: Connection, question: Question) -> None:
         "expires_at": expires_at,
     }
     event = NewEvent(type=EventType.DECISION_REQUESTED, data=data)
-    await connection.execute(_WAIT, run.key)
+    await lifecycle.wait(connection, run)
     await event_log.append(connection, run, question.step, 0, [event], fenced=False)
 
 
@@ -78,7 +71,8 @@ async def answer(
     run = decision.run
     # The append locks the run: of two answers at once, the later one sees the earlier.
     await event_log.append(connection, run, row["step"], 0, [event], fenced=False)
-    await connection.execute(_GO_ON, run.key)
+    if not await _is_asked(connection, run):
+        await lifecycle.resume(connection, run)
     await _record(connection, caller, run, decision.decision_id, new, row)
 
 
@@ -127,6 +121,18 @@ async def _decide(
 ) -> None:
     values = caller.key | decision.run.key | {"id": decision.decision_id, "verdict": new.verdict}
     await connection.execute(_DECIDE, values)
+
+
+_OPEN = """
+-- A question of a run that may still be answered: the run waits for the last of them. Its row is
+-- locked by the caller.
+SELECT 1 FROM decisions WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+  AND verdict IS NULL AND expires_at > now() LIMIT 1
+"""
+
+
+async def _is_asked(connection: Connection, run: RunRef) -> bool:
+    return await one(connection, _OPEN, run.key) is not None
 
 
 async def _record(

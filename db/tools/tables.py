@@ -8,6 +8,9 @@ from sqlalchemy import (
     Column,
     Text,
 )
+from sqlalchemy import (
+    text as sql,
+)
 from sqlmodel import Field
 
 from db import columns
@@ -27,6 +30,7 @@ class ToolCallRow(columns.Row, table=True):
     attempt: int
     worker: int | None = Field(sa_column=Column(BigInteger, nullable=True))
     activity_id: str | None = Field(sa_column=columns.text(nullable=True))
+    failures: int = Field(sa_column_kwargs={"server_default": sql("0")})
     result: str | None = Field(sa_column=columns.text(nullable=True))
     created_at: datetime = Field(sa_column=columns.time())
     finished_at: datetime | None = Field(sa_column=columns.time(nullable=True))

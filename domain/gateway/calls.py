@@ -5,6 +5,10 @@ from domain.gateway.cache import CachedAnswer
 from domain.gateway.completions import CallUsage
 from domain.gateway.routes import Candidate
 
+# So many attempts of a step may fail at its model. Those that only wait, for a quota, a breaker or
+# a budget, or that were lost with their worker, are no failures: time limits end them.
+MAX_MODEL_FAILURES = 6
+
 
 class CallOrigin(Contract):
     """The user, the purpose and the run of a model call; budgets and limits go by them.

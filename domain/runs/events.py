@@ -39,7 +39,7 @@ class EventType(StrEnum):
     BATCH_RESUMED = "batch.resumed"  #: {note}
     TRAINING_PROGRESSED = "training.progressed"  #: {stage, leads}
     CHECK_REPORTED = "check.reported"  #: {drift, fairness}
-    RUN_FINISHED = "run.finished"  #: {outcome, text, error, steps, usage, cost_micros}
+    RUN_FINISHED = "run.finished"  #: {outcome, text, error, steps, usage, cost_micros, result}
 
 
 class RunEvent(Contract):

@@ -5,21 +5,26 @@ import logging
 import os
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from domain import names
 from domain.runs.runs import Outcome
 from testing.clients import Screen, answer, answers, check
 from testing.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
+from testing.provider_replies import counted
 from testing.stack import Api
 from testing.waiting import wait_until
 
+# Words of a stream that is not over before the blow comes, 10 ms each.
+_COUNTED = 500
 _log = logging.getLogger("recovery")
 
 
@@ -171,6 +176,52 @@ class TestPostgresKilled:
         load.check()
 
 
+class TestPostgresLostInMidstream:
+    """Whatever a reader saw of one attempt is what one call said, from its first word on."""
+
+    @pytest.mark.parametrize("blow", ["a backend", "all backends", "the postmaster"])
+    def test_no_word_stands_behind_a_hole(self, site: Site, api: Api, blow: str) -> None:
+        """One of three answers waits for a lock when the blow comes, and words wait behind it."""
+        text = f"[[fault:counting chunks={_COUNTED} chunk_delay=0.01]] {blow}"
+        others = [Screen(api, api.say(api.thread(), text)) for _ in range(2)]
+        for screen in others:
+            screen.sees("text.delta")
+        run = api.say(api.thread(), text)
+        steady, leaving = Screen(api, run), Screen(api, run, leaves_at=2)
+        steady.sees("text.delta")
+
+        with suppress(psycopg.OperationalError), site.owner() as owner, owner.transaction():
+            owner.execute("SELECT FROM runs WHERE id = %s FOR UPDATE", [run])
+            wait_until(lambda: owner.execute(_WAITING).fetchall())
+            if blow == "the postmaster":
+                kill(site, "postgres")
+                wait_until(lambda: not owner.execute("SELECT 1"))
+            else:
+                owner.execute(_STORM if blow == "all backends" else _CUT_OFF)
+        wait_until(lambda: answers(api), seconds=60)
+        leaving.come_back()
+
+        check(api, run, steady.finished(), leaving.finished())
+        for screen in others:
+            check(api, screen.run_id, screen.finished())
+        # A process that has lost its postmaster may yet end the append that waited.
+        assert blow == "the postmaster" or steady.count("step.superseded") > 0
+        calls = [entry for entry in site.stack.journal() if entry["user_text"] == text]
+        sent = [counted(call["number"], min(call["sent"] - 1, _COUNTED)) for call in calls]
+        for screen in (*others, steady, leaving):
+            for attempt, words in words_of(screen).items():
+                assert any(said.startswith(words) for said in sent), (attempt, words)
+
+
+def words_of(screen: Screen) -> dict[int, str]:
+    """What somebody who watched all the time has read of each attempt."""
+    words: dict[int, str] = defaultdict(str)
+    for event in screen.events:
+        if event.type == "text.delta":
+            words[event.attempt] += event.data["text"]
+    return words
+
+
 class TestTerminatedFromOutside:
     def test_the_api_tells_the_truth_and_the_next_turn_runs(self, site: Site, api: Api) -> None:
         first, second = self.two_turns(site, api)
@@ -230,6 +281,10 @@ class TestUnsafeTool:
 _STORM = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'perdure_app'
 """
+_WAITING = """
+SELECT pid FROM pg_stat_activity WHERE usename = 'perdure_app' AND wait_event_type = 'Lock'
+"""
+_CUT_OFF = f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) AS waiting"
 
 
 class Load:

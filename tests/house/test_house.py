@@ -28,7 +28,8 @@ NAMES = {
     "activities": {
         *("ask_for_floor", "take_step", "call_tool", "summarise_thread"),
         *("settle_call", "read_decision", "close_turn"),
-        *("score_lead", "score_shadows", "close_run", "train_model", "check_scores"),
+        *("score_lead", "score_shadows", "accept_run", "close_run"),
+        *("train_model", "check_scores"),
         *("open_batch", "plan_chunks", "score_chunk", "note_pause", "close_batch"),
     },
     "queues": {"chat", "leads", "batch", "batch-calls", "learning"},

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from activities.runs.attempts import MODEL_ATTEMPTS
 from domain import names
+from domain.gateway.calls import MAX_MODEL_FAILURES
 from testing.clients import Screen, check
 from testing.stack import Api, Event, Stack, stack_home
 from testing.waiting import wait_until
@@ -144,8 +144,8 @@ class TestForEver:
 
         assert events[-1].data["outcome"] == "failed"
         assert events[-1].data["error"]["code"] == code
-        assert events[-1].attempt == MODEL_ATTEMPTS
-        assert len(talks.requests(always(kind))) <= MODEL_ATTEMPTS
+        assert events[-1].attempt == MAX_MODEL_FAILURES
+        assert len(talks.requests(always(kind))) <= MAX_MODEL_FAILURES
         run = talks.api.run(talks.screens[always(kind)].run_id)
         assert (run["status"], run["outcome"]) == ("finished", "failed")
         assert run["error"] == events[-1].data["error"]

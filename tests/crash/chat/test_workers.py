@@ -167,6 +167,54 @@ class TestWorkerKilledInMidstream:
         assert tasks(api) == ["oats"]
 
 
+class TestWorkerKilledBesideFailures:
+    """An attempt that was lost with its worker is no failure of the model or of the tool."""
+
+    _FAILS = {"kind": "rate_limited", "retry_after": "0.05"}
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(5, "answered"), (6, "failed")])
+    def test_a_model_may_fail_five_times(
+        self, site: Site, api: Api, failures: int, outcome: str
+    ) -> None:
+        site.stack.script(queue=[{"chunk_delay": 0.05}] * 2 + [self._FAILS] * failures)
+        text = f"patience-{failures} {WORDS}"
+        screen = Screen(api, api.say(api.thread(), text))
+        for attempt in (1, 2):
+            wait_until(lambda: _deltas(screen, attempt) > 2)  # noqa: B023
+            site.fleet.kill(screen.run_id)
+
+        events = screen.finished()
+
+        check(api, screen.run_id, events)
+        assert events[-1].data["outcome"] == outcome
+        assert site.asked(text) == 2 + failures + (outcome == "answered")
+
+    @pytest.mark.parametrize(("failures", "status"), [(3, "ok"), (4, "failed")])
+    def test_a_tool_may_fail_three_times(
+        self, site: Site, api: Api, failures: int, status: str
+    ) -> None:
+        """The call waits for a lock of the task list; the server fails as often as its connection
+        is cut off there."""
+        with site.owner() as owner:
+            lock = "SELECT pg_advisory_lock(hashtextextended('default/tasks/' || %s, 0))"
+            owner.execute(lock, [api.user])
+            screen = Screen(api, api.say(api.thread(), 'call add_task {"title": "milk"}'))
+            screen.sees("tool.started")
+            wait_until(lambda: owner.execute(_WAITING).fetchall())
+            site.fleet.kill(screen.run_id, "call_tool")
+            owner.execute(_CUT_OFF)
+            for failure in range(failures):
+                screen.sees("tool.started", 2 + failure)
+                wait_until(lambda: owner.execute(_CUT_OFF).fetchall())
+
+        events = screen.finished()
+
+        check(api, screen.run_id, events)
+        assert screen.count("tool.started") == 1 + failures + (status == "ok")
+        assert [e.data["status"] for e in events if e.type == "tool.finished"] == [status]
+        assert tasks(api) == ["milk"] * (status == "ok")
+
+
 class TestFrozenWorker:
     @pytest.fixture(autouse=True)
     def thawed(self, site: Site) -> Iterator[None]:
@@ -298,6 +346,10 @@ class TestCancelledAtAnyMoment:
         for screen in screens:
             check(api, screen.run_id, screen.finished())
             assert screen.events[-1].data["outcome"] == "cancelled"
+
+
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND usename <> user"
+_CUT_OFF = f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) AS waiting"
 
 
 class TestWorkerKilledBetweenEffectAndRecord:

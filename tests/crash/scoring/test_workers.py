@@ -53,7 +53,7 @@ class TestScores:
         team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=headers)
         events = team.boss.finish(f"score.a.{mark}")
 
-        assert site.fleet.missed == []
+        wait_until(lambda: not site.fleet.missed)
         assert [e.type for e in events] == ["run.accepted", "lead.scored", "run.finished"]
         assert len(team.audit()) == 1
         team.boss.put(f"{SCORING}/settings", json={"rescore": True}).raise_for_status()

@@ -2,11 +2,11 @@
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004_deployments"
+down_revision = "0003_gateway"
 
-# Of the fleet, not of a tenant: only the functions below may read or write these two.
-FLEET = """
+FUNCTIONS = """
+-- Of the fleet, not of a tenant: only the functions below may read or write these two.
 CREATE TABLE deployment_health (
     name text PRIMARY KEY,
     outcomes bigint NOT NULL DEFAULT 0,
@@ -197,7 +197,7 @@ REVOKE ALL ON FUNCTION take_quota, enter_deployment, note_outcome, health_of,
 
 
 def upgrade() -> None:
-    op.execute(FLEET)
+    op.execute(FUNCTIONS)
     op.execute(
         "GRANT EXECUTE ON FUNCTION take_quota, enter_deployment, note_outcome, health_of, "
         "close_lost_model_calls TO perdure_app"

@@ -1,13 +1,24 @@
-"""Models: the ledger of calls, caches, budgets, routes, prompts, alerts and summaries."""
+"""Gateway: model calls, caches, budgets, routes, prompts, alerts."""
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+from db.migrations.tenancy import isolate, let_sweep
 
+revision = "0003_gateway"
+down_revision = "0002_runs"
+
+ISOLATED = (
+    "model_calls",
+    "answer_cache",
+    "embeddings",
+    "budgets",
+    "budget_spending",
+    "route_overrides",
+    "prompt_versions",
+    "alerts",
+)
 TABLES = """
 CREATE EXTENSION IF NOT EXISTS vector;
-ALTER TABLE messages ADD COLUMN pinned boolean NOT NULL DEFAULT false;
 CREATE TABLE model_calls (
     tenant_id text NOT NULL,
     id text NOT NULL,
@@ -52,6 +63,7 @@ CREATE TABLE answer_cache (
     prompt text,
     prompt_version text,
     scope text NOT NULL,
+    subject text,
     question text NOT NULL,
     embedding vector,
     text text NOT NULL,
@@ -65,6 +77,8 @@ CREATE TABLE answer_cache (
     PRIMARY KEY (tenant_id, digest)
 );
 CREATE INDEX answer_cache_by_scope ON answer_cache (tenant_id, scope, expires_at);
+CREATE INDEX answer_cache_by_subject ON answer_cache (tenant_id, subject)
+    WHERE subject IS NOT NULL;
 CREATE TABLE embeddings (
     tenant_id text NOT NULL,
     model text NOT NULL,
@@ -132,37 +146,11 @@ CREATE TABLE alerts (
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, kind, subject, bucket)
 );
-CREATE TABLE summaries (
-    tenant_id text NOT NULL,
-    thread_id text NOT NULL,
-    position integer NOT NULL,
-    text text NOT NULL,
-    run_id text NOT NULL,
-    prompt_version text NOT NULL,
-    tokens_before integer NOT NULL,
-    tokens_after integer NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, thread_id, position),
-    FOREIGN KEY (tenant_id, thread_id) REFERENCES threads (tenant_id, id) ON DELETE CASCADE
-);
 """
-
-ISOLATED = (
-    *("model_calls", "answer_cache", "embeddings", "budgets", "budget_spending"),
-    *("route_overrides", "prompt_versions", "alerts", "summaries"),
-)
 
 
 def upgrade() -> None:
     op.execute(TABLES)
-    for table in ISOLATED:
-        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-        op.execute(
-            f"CREATE POLICY one_tenant ON {table} "
-            "USING (tenant_id = (SELECT perdure_tenant())) "
-            "WITH CHECK (tenant_id = (SELECT perdure_tenant()))"
-        )
-    for table in ("model_calls", "budget_spending"):
-        op.execute(f"CREATE POLICY sweep ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)")
+    isolate(*ISOLATED)
+    let_sweep("model_calls", "budget_spending")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(ISOLATED)} TO perdure_app")

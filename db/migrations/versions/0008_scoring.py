@@ -1,36 +1,23 @@
-"""Leads: profiles, behaviour and outcomes, scores and batches, models, experiments and checks."""
+"""Scoring: scores, batches, models, experiments and checks."""
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+from db.migrations.tenancy import isolate
 
+revision = "0008_scoring"
+down_revision = "0007_leads"
+
+ISOLATED = (
+    "scores",
+    "current_scores",
+    "batch_failures",
+    "batches",
+    "scoring_models",
+    "scoring_settings",
+    "experiments",
+    "checks",
+)
 TABLES = """
-CREATE TABLE leads (
-    tenant_id text NOT NULL,
-    id text NOT NULL,
-    profile jsonb NOT NULL,
-    outcome text,
-    outcome_at timestamptz,
-    outcome_value double precision,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, id)
-);
-CREATE INDEX leads_by_change ON leads (tenant_id, updated_at, id);
-CREATE INDEX leads_by_outcome ON leads (tenant_id, outcome_at) WHERE outcome IS NOT NULL;
-CREATE TABLE lead_events (
-    tenant_id text NOT NULL,
-    lead_id text NOT NULL,
-    id text NOT NULL,
-    type text NOT NULL,
-    time timestamptz NOT NULL,
-    properties jsonb NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, lead_id, id),
-    FOREIGN KEY (tenant_id, lead_id) REFERENCES leads (tenant_id, id) ON DELETE CASCADE
-);
-CREATE INDEX lead_events_by_time ON lead_events (tenant_id, lead_id, time);
 CREATE TABLE scores (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
@@ -55,6 +42,8 @@ CREATE INDEX scores_by_lead ON scores (tenant_id, lead_id, calculated_at);
 CREATE INDEX scores_by_experiment ON scores (tenant_id, experiment_id, lead_id)
     WHERE experiment_id IS NOT NULL;
 CREATE INDEX scores_by_time ON scores (tenant_id, calculated_at, lead_id);
+CREATE INDEX scores_by_model
+    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE shown;
 CREATE TABLE current_scores (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,
@@ -74,14 +63,6 @@ CREATE TABLE batch_failures (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, run_id, lead_id)
 );
-CREATE TABLE score_requests (
-    tenant_id text NOT NULL,
-    lead_id text NOT NULL,
-    run_id text,
-    streak integer NOT NULL DEFAULT 0,
-    requested_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, lead_id)
-) WITH (fillfactor = 70);
 CREATE TABLE batches (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
@@ -160,47 +141,10 @@ CREATE TABLE checks (
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
-CREATE TABLE run_specs (
-    tenant_id text NOT NULL,
-    run_id text NOT NULL,
-    launch jsonb NOT NULL,
-    PRIMARY KEY (tenant_id, run_id),
-    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
-);
 """
-
-# A feed is no work: it never ends, and nobody needs to look after it.
-SWEEP = """
-CREATE OR REPLACE FUNCTION claim_stalled_runs(silent interval, again interval, how_many integer)
-RETURNS TABLE (tenant_id text, run_id text)
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    UPDATE runs SET checked_at = now()
-    WHERE (runs.tenant_id, runs.id) IN (
-        SELECT r.tenant_id, r.id FROM runs r
-        WHERE r.finished_at IS NULL AND r.active_at < now() - silent AND r.kind <> 'feed'
-          AND coalesce(r.checked_at, '-infinity') < now() - again
-        ORDER BY coalesce(r.checked_at, '-infinity'), r.active_at
-        LIMIT how_many FOR UPDATE SKIP LOCKED)
-    RETURNING runs.tenant_id, runs.id
-$$;
-"""
-
-ISOLATED = (
-    *("leads", "lead_events", "scores", "current_scores", "batch_failures"),
-    *("score_requests", "batches", "scoring_models", "scoring_settings"),
-    *("experiments", "checks", "run_specs"),
-)
 
 
 def upgrade() -> None:
     op.execute(TABLES)
-    op.execute(SWEEP)
-    for table in ISOLATED:
-        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-        op.execute(
-            f"CREATE POLICY one_tenant ON {table} "
-            "USING (tenant_id = (SELECT perdure_tenant())) "
-            "WITH CHECK (tenant_id = (SELECT perdure_tenant()))"
-        )
+    isolate(*ISOLATED)
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(ISOLATED)} TO perdure_app")

@@ -1,0 +1,80 @@
+"""The activities of scoring by their real names, on fakes."""
+
+from temporalio import activity
+
+from domain.runs.runs import Closed, Outcome, RunEnd
+from domain.scoring.batches import (
+    BatchClosing,
+    BatchOpening,
+    BatchRef,
+    BatchResult,
+    ChunkPlan,
+    ChunkRef,
+    ChunkResult,
+    Pausing,
+    PlanRef,
+)
+from domain.scoring.checks import CheckRef, CheckResult
+from domain.scoring.scores import ScoreInput, ScoreResult
+from domain.scoring.trainings import TrainingInput, TrainingResult
+from tests.workflows.scoring.fakes import FakeBatch, Script
+
+
+class FakeActivities:
+    """What runs of scoring do to a world that is only in memory. The first ending wins."""
+
+    def __init__(self) -> None:
+        self.scorer: Script[ScoreInput, ScoreResult] = Script()
+        self.shadows: Script[ScoreInput, int] = Script()
+        self.learner: Script[TrainingInput, TrainingResult] = Script()
+        self.checker: Script[CheckRef, CheckResult] = Script()
+        self.batch = FakeBatch()
+        self.endings: dict[str, RunEnd] = {}
+        self.closed_batches: list[BatchClosing] = []
+
+    @activity.defn
+    async def score_lead(self, wanted: ScoreInput) -> ScoreResult:
+        return await self.scorer.call(wanted)
+
+    @activity.defn
+    async def score_shadows(self, wanted: ScoreInput) -> int:
+        return await self.shadows.call(wanted)
+
+    @activity.defn
+    async def train_model(self, training: TrainingInput) -> TrainingResult:
+        return await self.learner.call(training)
+
+    @activity.defn
+    async def check_scores(self, ref: CheckRef) -> CheckResult:
+        return await self.checker.call(ref)
+
+    @activity.defn
+    async def close_run(self, closing: RunEnd) -> Closed:
+        ending = self.endings.setdefault(closing.run.run_id, closing)
+        return Closed(outcome=ending.outcome)
+
+    @activity.defn
+    async def open_batch(self, ref: BatchRef) -> BatchOpening:
+        return self.batch.open(ref.asked)
+
+    @activity.defn
+    async def plan_chunks(self, ref: PlanRef) -> ChunkPlan:
+        return await self.batch.plan(ref.after)
+
+    @activity.defn
+    async def score_chunk(self, ref: ChunkRef) -> ChunkResult:
+        return await self.batch.score(ref)
+
+    @activity.defn
+    async def note_pause(self, pausing: Pausing) -> None:
+        await self.batch.note(pausing.paused, pausing.note)
+
+    @activity.defn
+    async def close_batch(self, closing: BatchClosing) -> BatchResult:
+        self.closed_batches.append(closing)
+        ending = self.endings.setdefault(closing.ending.run.run_id, closing.ending)
+        scored, failed = len(self.batch.scored), len(self.batch.failed)
+        outcome = ending.outcome
+        if outcome is Outcome.COMPLETED and failed:
+            outcome = Outcome.COMPLETED_WITH_ERRORS
+        return BatchResult(outcome=outcome, scored=scored, failed=failed)
