@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo demo-leads lint unit api crash test check night bench format lock
+.PHONY: help setup up demo demo-leads lint unit api crash test check night bench docs format lock
 
 help:  ## This list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "  %-12s%s\n", name, $$0 }'
@@ -56,6 +56,9 @@ night: setup  ## All crashes again and again, in other orders; kept in build/nig
 
 bench: setup  ## All measurements (half an hour).
 	$(BIN)/python -m benchmarks
+
+docs: setup  ## The pages that are made from the code.
+	$(BIN)/python -m docs.pages
 
 format: setup  ## Format the code, and mend what ruff can.
 	$(BIN)/ruff format .

@@ -18,6 +18,7 @@ import jwt
 from cli.stack.local import joined
 from cli.stack.pids import PidFile
 from domain.settings import Settings
+from testing.declared import check_declared
 from testing.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +101,14 @@ class Stack:
         """The API, called by this user."""
         headers = {"Authorization": f"Bearer {self.token(user, role, tenant)}"}
         # No certificates for plain HTTP: to load them takes longer than most tests.
-        api = Api(base_url=self.ready["api"], headers=headers, timeout=60, verify=False)
+        hooks = {"response": [check_declared]}
+        api = Api(
+            base_url=self.ready["api"],
+            headers=headers,
+            timeout=60,
+            verify=False,
+            event_hooks=hooks,
+        )
         self._clients.append(api)
         return api
 

@@ -146,7 +146,7 @@ class Stacks:
         with self._locked(name):
             home = Home(self.folder / name)
             if (text := home.read("stack.json")) is None:
-                home.keep("stack.json", json.dumps(self._start(name, environ)))
+                home.write("stack.json", json.dumps(self._start(name, environ)))
                 text = home.read("stack.json")
             return SharedStack(
                 home.path, environ, namespace=name, forks=self.forks, **json.loads(text or "{}")
@@ -184,7 +184,7 @@ class Stacks:
             if (found := home.read("services.json")) is None:
                 with home.locked():
                     found = json.dumps(asyncio.run(self._start_services(home)))
-                home.keep("services.json", found)
+                home.write("services.json", found)
             url, address = json.loads(found)
             return url, address
 

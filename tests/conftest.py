@@ -60,6 +60,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.pluginmanager.unregister(name="hypothesispytest")
 
 
+pytest.register_assert_rewrite("testing.conformance")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Temporal's SDK and psycopg run on asyncio, and so do our tests."""

@@ -71,6 +71,7 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         # For those that began when trainings had no queue of their own.
         wired.trainings.train_model,
         wired.checks.check_scores,
+        wired.runs.accept_run,
         wired.runs.close_run,
     )
 
@@ -84,7 +85,7 @@ def _learning(wired: Wired) -> tuple[Callable[..., Any], ...]:
 
 
 BACKGROUND = "batch"
-# The posts of each role. An activity that waits for a model costs next to nothing: the limit is
+# The queues of each role. An activity that waits for a model costs next to nothing: the limit is
 # memory, not cores. What calculates runs few at a time: the rest waits in Temporal, which is fair
 # between tenants.
 FLEET = {
@@ -98,4 +99,4 @@ FLEET = {
         QueueSpec(TaskQueue.LEARNING, (), _learning, max_activities=1),
     ),
 }
-QUEUES = [post for posts in FLEET.values() for post in posts]
+QUEUES = [spec for specs in FLEET.values() for spec in specs]

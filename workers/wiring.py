@@ -17,21 +17,22 @@ from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
 from adapters.scoring.starter import starter_rules
-from adapters.tools.task_server import caller_in_meta, task_server
+from adapters.tools.todo_server import caller_in_meta, todo_server
 from adapters.tools.toolbox import McpToolBox
 from db.chat.steps import Steps
 from db.chat.turns import Turns
+from db.endings import ON_END
 from db.gateway.prompts import PromptVersions
 from db.runs.events import Events
-from db.runs.launched import LaunchedRuns
 from db.runs.leases import Lease
+from db.runs.runs import Runs
 from db.scoring.batches import Batches
 from db.scoring.checks import Checks
 from db.scoring.models import ScoringModels
 from db.scoring.scores import Scores
 from db.scoring.trainings import Trainings
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from db.tools.todos import Todos
 from domain.settings import Settings
 from workers.fleet import Wired
@@ -46,19 +47,18 @@ async def wired(
 
     `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
     """
-    turns, launches = Turns(database), LaunchedRuns(database)
+    runs = Runs(database, ON_END)
+    reconciler = RunReconciler(runs, TemporalEngine(client))
     gateway = LazyGateway(settings, database)
     if talks:
         await gateway.warm_up()
     prompts = PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes)
     registry = ScoringModels(database, starter_rules())
     scorers = Scorers(registry, gateway, prompts)
-    toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
+    toolbox = McpToolBox(settings, todo_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
-            turns=TurnActivities(
-                turns, RunReconciler(turns, launches, TemporalEngine(client, settings))
-            ),
+            turns=TurnActivities(Turns(database), runs, reconciler),
             steps=StepActivities(
                 settings=settings,
                 steps=Steps(database, lease),
@@ -67,12 +67,12 @@ async def wired(
                 toolbox=toolbox,
                 prompts=prompts,
             ),
-            tools=ToolActivities(Calls(database, lease), toolbox, settings.decision_limit),
+            tools=ToolActivities(ToolCalls(database, lease), toolbox, settings.decision_limit),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),
-            runs=RunActivities(launches),
+            runs=RunActivities(runs),
         )
     finally:
         await toolbox.aclose()

@@ -1,4 +1,4 @@
-"""Endings: how a run's work ends it, or what an error in it means."""
+"""Both ends of a run's workflow: how it is accepted, and what an error in its work means."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 with workflow.unsafe.imports_passed_through():
     from activities.runs.runs import RunActivities
     from domain import names
-    from domain.runs.runs import Outcome, RunEnd, RunRef
+    from domain.runs.runs import Outcome, RunEnd, RunInput, RunRef, RunSpec
     from workflows import policy
 
 _LOST = "Every attempt that it may have lost its worker."
@@ -35,29 +35,47 @@ class _Ended(Protocol):
 Result = TypeVar("Result", bound=_Ended)
 
 
-async def settled(
-    run: RunRef, work: Awaitable[Result], closed: Callable[[Outcome], Result]
+async def accept_run(input: RunInput) -> RunRef:
+    """Return the run of this workflow, written down now if a schedule has started it. One that is
+    cancelled meanwhile is in the record all the same."""
+    run = RunRef.of_workflow(workflow.info().workflow_id)
+    if input.spec is not None:
+        accepting = asyncio.create_task(_accept(input.spec.model_copy(update={"run": run})))
+        try:
+            await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            await accepting
+            raise
+    return run
+
+
+async def _accept(spec: RunSpec) -> None:
+    await workflow.execute_local_activity_method(RunActivities.accept_run, spec, **policy.STORE)
+
+
+async def run_to_end(
+    run: RunRef, work: Awaitable[Result], result_of: Callable[[Outcome], Result]
 ) -> Result:
-    """What the work of a run comes to; if it fails, the run is `closed` in its stead. Either way
-    the outcome can be searched for."""
+    """Return what the work of a run comes to. If it fails, the run is ended in its stead, and the
+    result is that of its outcome. Either way the outcome can be searched for."""
     try:
         result = await work
     except (asyncio.CancelledError, FailureError) as error:
         ended = await workflow.execute_local_activity_method(
-            RunActivities.close_run, closing(run, error), **policy.STORE
+            RunActivities.close_run, end_of(run, error), **policy.STORE
         )
-        result = closed(ended.outcome)
-    tell(result.outcome)
+        result = result_of(ended.outcome)
+    set_outcome_attribute(result.outcome)
     return result
 
 
-def tell(outcome: Outcome) -> None:
+def set_outcome_attribute(outcome: Outcome) -> None:
     """Let a workflow be found by how it ended."""
     workflow.upsert_search_attributes([names.OUTCOME.value_set(outcome.value)])
 
 
-def closing(run: RunRef, error: BaseException) -> RunEnd:
-    """How to close a run whose work ended with this error."""
+def end_of(run: RunRef, error: BaseException) -> RunEnd:
+    """Return the end of a run whose work ended with this error."""
     if is_cancelled_exception(error):
         return RunEnd(run=run, outcome=Outcome.CANCELLED)
     cause = error.cause if isinstance(error, ActivityError) else error

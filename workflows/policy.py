@@ -16,8 +16,8 @@ class Protection(TypedDict):
     cancellation_type: ActivityCancellationType
 
 
-# The net under leases, for a worker that is frozen or cut off: each heartbeat costs the server a
-# write, so they are rare.
+# What leases do not notice, a worker that is frozen or cut off, heartbeats do: each costs the
+# server a write, so they are rare.
 HEARTBEAT = timedelta(seconds=8)
 
 # A model or a tool that fails is given up earlier; attempts that only wait for a quota or a breaker

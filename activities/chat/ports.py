@@ -3,19 +3,14 @@
 from typing import Protocol
 
 from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
-from domain.chat.turns import TurnClosing, TurnPlan
 from domain.runs.attempts import Attempt
-from domain.runs.runs import Closed, RunRef
+from domain.runs.runs import RunRef
 
 
 class TurnStore(Protocol):
     """Turns and the floors of their threads."""
 
-    async def plan(self, run: RunRef) -> TurnPlan | None: ...
-
     async def floor_holder(self, run: RunRef) -> str | None: ...
-
-    async def close(self, closing: TurnClosing) -> Closed: ...
 
 
 class StepStore(Protocol):

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from domain.chat.turns import TurnPlan
 from domain.runs.events import NewEvent
-from domain.runs.runs import Closed, RunEnd, RunRef, RunSpec
+from domain.runs.runs import EndedRun, RunEnd, RunRef, RunSpec
 
 
 class EventLog(Protocol):
@@ -23,14 +22,18 @@ class EventLog(Protocol):
 
 
 class RunStore(Protocol):
-    """Runs that need no more than a row, an input and an ending."""
+    """The record of runs of every kind."""
 
-    async def plan(self, run: RunRef) -> RunSpec | None:
-        """How to start a run; None for one that is gone, has begun or has ended."""
+    async def accept(self, spec: RunSpec) -> bool:
+        """Write a run down; return false if it was accepted before."""
         ...
 
-    async def close(self, closing: RunEnd) -> Closed:
-        """End a run. The first ending wins; a later call gives that one back."""
+    async def spec(self, run: RunRef) -> RunSpec | None:
+        """Return how to start a run; None for one that is gone or has ended."""
+        ...
+
+    async def end(self, end: RunEnd) -> EndedRun:
+        """End a run. The first end wins; a later call returns that one."""
         ...
 
 
@@ -47,18 +50,14 @@ class EngineState(StrEnum):
 
 
 class Engine(Protocol):
-    """Temporal, as far as a run is concerned. Raises Unavailable when it does not answer."""
+    """Temporal, as far as a run is concerned. Raises TemporalUnavailable."""
 
-    async def start_turn(self, plan: TurnPlan) -> None:
-        """Start the turn's workflow; starting it again changes nothing."""
+    async def start(self, spec: RunSpec) -> None:
+        """Start a run's workflow; starting it again changes nothing."""
         ...
 
-    async def start(self, launch: RunSpec) -> None:
-        """Start the workflow of another run; starting it again changes nothing."""
+    async def wake(self, spec: RunSpec) -> None:
+        """Start a run's workflow, or let it look again for what it waits for."""
         ...
 
     async def state(self, run: RunRef) -> EngineState: ...
-
-    async def give_floor(self, run: RunRef) -> None:
-        """Wake a waiting turn up: the floor is its own now."""
-        ...

@@ -1,12 +1,9 @@
-"""Runs that did not end themselves: closed by their workflow, or when that is over too."""
+"""Runs that did not end themselves: ended by their workflow, or when that is over too."""
 
 from temporalio import activity
 
-from activities.chat.ports import TurnStore
 from activities.runs.ports import Engine, EngineState, RunStore
-from domain.chat.turns import TurnClosing
-from domain.names import Kind
-from domain.runs.runs import Closed, Outcome, RunEnd, RunRef
+from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
 
 _OUTCOMES = {
     EngineState.COMPLETED: Outcome.FAILED,
@@ -24,62 +21,52 @@ _DETAILS = {
 
 
 class RunActivities:
-    """Activities of runs of every kind but turns."""
+    """Activities of runs of every kind."""
 
     def __init__(self, runs: RunStore) -> None:
         self._runs = runs
 
     @activity.defn
-    async def close_run(self, closing: RunEnd) -> Closed:
+    async def accept_run(self, spec: RunSpec) -> None:
+        """Write a run down that a schedule has started; doing it twice changes nothing."""
+        await self._runs.accept(spec)
+
+    @activity.defn
+    async def close_run(self, end: RunEnd) -> EndedRun:
         """End a run that did not end itself."""
-        return await self._runs.close(closing)
+        return await self._runs.end(end)
 
 
 class RunReconciler:
     """Makes the record of a run agree with Temporal, when its workflow can no longer do so."""
 
-    def __init__(self, turns: TurnStore, runs: RunStore, engine: Engine) -> None:
-        self._turns = turns
+    def __init__(self, runs: RunStore, engine: Engine) -> None:
         self._runs = runs
         self._engine = engine
 
-    async def settle(self, run: RunRef) -> bool:
-        """Look after one open run; whether it has ended now. Doing it twice changes nothing."""
+    async def reconcile(self, run: RunRef) -> bool:
+        """Look after one open run; return whether it has ended. Doing it twice changes nothing."""
         state = await self._engine.state(run)
         if state is EngineState.OPEN:
             return False
         if state is EngineState.UNKNOWN:
             await self._start(run)
             return False
-        detail = _DETAILS.get(state)
-        closed = await self._close(
-            run, _OUTCOMES[state], f"run_{state}" if detail else None, detail
-        )
-        if closed.next_run is not None:
-            await self._go_on(RunRef(tenant_id=run.tenant_id, run_id=closed.next_run))
+        ended = await self._runs.end(_end(run, state))
+        if ended.next_run is not None:
+            await self._wake(RunRef(tenant_id=run.tenant_id, run_id=ended.next_run))
         return True
 
-    async def _go_on(self, run: RunRef) -> None:
-        if _is_turn(run):
-            return await self._engine.give_floor(run)
-        await self._start(run)
-
-    async def _close(
-        self, run: RunRef, outcome: Outcome, code: str | None, detail: str | None
-    ) -> Closed:
-        ending = RunEnd(run=run, outcome=outcome, error_code=code, error_detail=detail)
-        if _is_turn(run):
-            return await self._turns.close(TurnClosing.of(ending))
-        return await self._runs.close(ending)
-
     async def _start(self, run: RunRef) -> None:
-        if not _is_turn(run):
-            launch = await self._runs.plan(run)
-            return await self._engine.start(launch) if launch is not None else None
-        plan = await self._turns.plan(run)
-        if plan is not None and not plan.finished:
-            await self._engine.start_turn(plan)
+        if (spec := await self._runs.spec(run)) is not None:
+            await self._engine.start(spec)
+
+    async def _wake(self, run: RunRef) -> None:
+        if (spec := await self._runs.spec(run)) is not None:
+            await self._engine.wake(spec)
 
 
-def _is_turn(run: RunRef) -> bool:
-    return run.run_id.startswith(f"{Kind.TURN}.")
+def _end(run: RunRef, state: EngineState) -> RunEnd:
+    detail = _DETAILS.get(state)
+    code = f"run_{state}" if detail else None
+    return RunEnd(run=run, outcome=_OUTCOMES[state], error_code=code, error_detail=detail)

@@ -8,12 +8,12 @@ from temporalio import activity
 from activities.runs import attempts
 from activities.scoring.ports import BatchStore
 from activities.scoring.scorers import Scorers
-from domain.errors import Conflict, PerdureError
+from domain.errors import PerdureError
 from domain.gateway.calls import CallOrigin
+from domain.runs.errors import RunCancelled
+from domain.runs.runs import RunEnd, RunRef
 from domain.scoring.batches import (
-    BatchClosing,
     BatchOpening,
-    BatchRef,
     BatchResult,
     ChunkPlan,
     ChunkRef,
@@ -34,9 +34,9 @@ class BatchActivities:
         self._scorers = scorers
 
     @activity.defn
-    async def open_batch(self, ref: BatchRef) -> BatchOpening:
+    async def open_batch(self, run: RunRef) -> BatchOpening:
         """Count a batch's leads and mark it as begun; once, however often it is called."""
-        return await self._batches.open(ref, attempts.current().number)
+        return await self._batches.open(run, attempts.current().number)
 
     @activity.defn
     async def plan_chunks(self, ref: PlanRef) -> ChunkPlan:
@@ -54,7 +54,7 @@ class BatchActivities:
             page = await self._batches.next_page(ref, after, done, again=attempt > 1)
             leads = page.task.leads
             if page.cancelling:
-                raise Conflict("The run is being cancelled.", code="run_cancelled")
+                raise RunCancelled
             if not leads:
                 return _result(page.batch)
             if page.batch.paused:
@@ -74,9 +74,9 @@ class BatchActivities:
         await self._batches.pause(pausing)
 
     @activity.defn
-    async def close_batch(self, closing: BatchClosing) -> BatchResult:
+    async def close_batch(self, end: RunEnd) -> BatchResult:
         """End a batch, and say what it came to."""
-        return await self._batches.close(closing)
+        return await self._batches.close(end)
 
     async def _score(
         self, ref: ChunkRef, task: ScoringTask, attempt: int

@@ -4,11 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from domain.runs.attempts import Attempt
-from domain.runs.runs import RunRef
+from domain.runs.runs import RunEnd, RunRef
 from domain.scoring.batches import (
-    BatchClosing,
     BatchOpening,
-    BatchRef,
     BatchResult,
     ChunkPlan,
     ChunkRef,
@@ -48,7 +46,7 @@ class ScoreStore(Protocol):
 class BatchStore(Protocol):
     """Batches, and the pages that they are scored in."""
 
-    async def open(self, ref: BatchRef, attempt: int) -> BatchOpening: ...
+    async def open(self, run: RunRef, attempt: int) -> BatchOpening: ...
 
     async def chunks(self, ref: PlanRef) -> ChunkPlan: ...
 
@@ -64,7 +62,7 @@ class BatchStore(Protocol):
 
     async def pause(self, pausing: Pausing) -> None: ...
 
-    async def close(self, closing: BatchClosing) -> BatchResult: ...
+    async def close(self, end: RunEnd) -> BatchResult: ...
 
 
 class ModelRegistry(Protocol):

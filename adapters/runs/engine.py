@@ -6,7 +6,11 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import (
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
@@ -15,23 +19,17 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.runs.ports import EngineState
 from domain import names
-from domain.chat.turns import TurnInput, TurnPlan
-from domain.errors import Unavailable
+from domain.errors import TemporalUnavailable, Unavailable
 from domain.runs.attempts import LostAttempt
+from domain.runs.errors import RunNotBegun
+from domain.runs.kinds import KINDS
 from domain.runs.runs import RunRef, RunSpec
-from domain.settings import Settings
 
 _RPC = timedelta(seconds=3)
 _PASSING = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _log = structlog.get_logger(__name__)
-_EXECUTION_LIMIT = timedelta(days=14)
+_TASK = timedelta(seconds=5)
 _SUMMARY_CHARACTERS = 200
-WORKFLOWS = {
-    names.Kind.SCORE: (names.WorkflowType.LEAD_SCORE, names.TaskQueue.LEADS),
-    names.Kind.BATCH: (names.WorkflowType.LEAD_BATCH, names.TaskQueue.BATCH),
-    names.Kind.TRAINING: (names.WorkflowType.MODEL_TRAINING, names.TaskQueue.BATCH),
-    names.Kind.CHECK: (names.WorkflowType.SCORE_CHECK, names.TaskQueue.BATCH),
-}
 _STATES = {
     WorkflowExecutionStatus.RUNNING: EngineState.OPEN,
     WorkflowExecutionStatus.CONTINUED_AS_NEW: EngineState.OPEN,
@@ -44,7 +42,7 @@ _STATES = {
 
 
 async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Client:
-    """A client for the Temporal that the environment names (`TEMPORAL_*`), else the local one."""
+    """Return a client of the Temporal that `TEMPORAL_*` names, or of the local one."""
     config: dict[str, Any] = {"target_host": "127.0.0.1:7233"}
     config |= ClientConfig.load_client_connect_config()
     config |= {"data_converter": pydantic_data_converter, "lazy": lazy, "runtime": runtime}
@@ -57,58 +55,34 @@ async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Clie
 class TemporalEngine:
     """Starts, signals and asks after runs' workflows."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._settings = settings
 
-    async def start_turn(self, plan: TurnPlan) -> None:
-        """Start a turn's workflow, unless it was started before, even long ago."""
-        tenant_id = plan.run.tenant_id
-        model = self._settings.model_of(plan.model)
+    async def start(self, spec: RunSpec) -> None:
+        """Start a run's workflow, unless it was started before, even long ago."""
+        await self._start(spec, None)
+
+    async def wake(self, spec: RunSpec) -> None:
+        """Start a run's workflow, or signal it that what it waits for may be there."""
+        await self._start(spec, KINDS[spec.kind].wake_signal)
+
+    async def _start(self, spec: RunSpec, signal: str | None) -> None:
+        run, kind, delay = spec.run, KINDS[spec.kind], timedelta(seconds=spec.delay_seconds)
         try:
             await self._client.start_workflow(
-                names.WorkflowType.CHAT_TURN,
-                self._turn_input(plan),
-                id=names.workflow_id(tenant_id, plan.run.run_id),
-                task_queue=names.TaskQueue.CHAT,
+                kind.workflow,
+                spec.input,
+                id=run.workflow_id,
+                task_queue=kind.queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                execution_timeout=_EXECUTION_LIMIT,
-                task_timeout=timedelta(seconds=5),
-                priority=names.lane(tenant_id, names.Lane.INTERACTIVE),
-                search_attributes=names.tags(tenant_id, names.Kind.TURN, plan.thread_id, model),
-                static_summary=_summary(plan, model),
-                rpc_timeout=_RPC,
-            )
-        except WorkflowAlreadyStartedError:
-            return
-        except (RPCError, RuntimeError) as error:
-            raise unavailable(error) from None
-
-    async def start(self, launch: RunSpec) -> None:
-        """Start the workflow of a run that is no turn, unless it was started before."""
-        run, delay = launch.run, timedelta(seconds=launch.delay_seconds)
-        workflow, queue = WORKFLOWS[launch.kind]
-        urgency = names.Lane.INTERACTIVE if launch.urgent else names.Lane.BATCH
-        try:
-            await self._client.start_workflow(
-                workflow,
-                launch.input,
-                id=names.workflow_id(run.tenant_id, run.run_id),
-                task_queue=queue,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                execution_timeout=_EXECUTION_LIMIT,
-                task_timeout=timedelta(seconds=5),
+                execution_timeout=kind.execution_timeout,
+                task_timeout=_TASK,
                 start_delay=delay or None,
-                priority=names.lane(run.tenant_id, urgency),
-                search_attributes=names.tags(
-                    run.tenant_id,
-                    launch.kind,
-                    launch.subject_id,
-                    launch.model[:_SUMMARY_CHARACTERS],
-                ),
-                static_summary=launch.summary[:_SUMMARY_CHARACTERS],
+                start_signal=signal,
+                priority=names.lane(run.tenant_id, kind.lane),
+                search_attributes=tags_of(spec),
+                static_summary=spec.summary[:_SUMMARY_CHARACTERS],
                 rpc_timeout=_RPC,
             )
         except WorkflowAlreadyStartedError:
@@ -117,7 +91,7 @@ class TemporalEngine:
             raise unavailable(error) from None
 
     async def state(self, run: RunRef) -> EngineState:
-        """What Temporal knows of the run; UNKNOWN if it never heard of it, or forgot it."""
+        """Return what Temporal knows of a run; UNKNOWN if it never heard of it, or forgot it."""
         try:
             description = await self._handle(run).describe(rpc_timeout=_RPC)
         except RPCError as error:
@@ -128,16 +102,12 @@ class TemporalEngine:
             raise unavailable(error) from None
         return _STATES.get(description.status or WorkflowExecutionStatus.RUNNING, EngineState.OPEN)
 
-    async def give_floor(self, run: RunRef) -> None:
-        """Wake a waiting turn up."""
-        await self._tell(lambda: self._handle(run).signal("give_floor", rpc_timeout=_RPC))
-
     async def decided(self, run: RunRef, decision_id: str) -> None:
         """Wake a turn up that waits for a decision."""
-        await self._tell(lambda: self._handle(run).signal("decided", decision_id, rpc_timeout=_RPC))
+        await self._send(lambda: self._handle(run).signal("decided", decision_id, rpc_timeout=_RPC))
 
     async def pause(self, run: RunRef, note: str) -> None:
-        """Ask a batch to rest; raises Unavailable (`run_not_begun`)."""
+        """Ask a batch to rest; raises RunNotBegun."""
         await self._signal(run, "pause", note)
 
     async def resume(self, run: RunRef) -> None:
@@ -146,7 +116,7 @@ class TemporalEngine:
 
     async def cancel(self, run: RunRef) -> None:
         """Ask a run's workflow to stop, as the Web UI's button does."""
-        await self._tell(lambda: self._handle(run).cancel(rpc_timeout=_RPC))
+        await self._send(lambda: self._handle(run).cancel(rpc_timeout=_RPC))
 
     async def fail_attempt(self, attempt: LostAttempt) -> None:
         """Fail an attempt in its worker's stead; Temporal tries again by the activity's policy."""
@@ -155,32 +125,31 @@ class TemporalEngine:
             workflow_id=workflow_id, run_id=None, activity_id=attempt.activity_id
         )
         lost = ApplicationError("The worker of this attempt is gone.", type="worker_lost")
-        await self._tell(lambda: handle.fail(lost, rpc_timeout=_RPC))
+        await self._send(lambda: handle.fail(lost, rpc_timeout=_RPC))
 
     async def is_reachable(self) -> bool:
-        """Whether Temporal answers."""
+        """Return whether Temporal answers."""
         try:
             return await self._client.service_client.check_health(timeout=_RPC)
         except (RPCError, RuntimeError):
             return False
 
     def _handle(self, run: RunRef) -> WorkflowHandle[Any, Any]:
-        return self._client.get_workflow_handle(names.workflow_id(run.tenant_id, run.run_id))
+        return self._client.get_workflow_handle(run.workflow_id)
 
     async def _signal(self, run: RunRef, *signal: str) -> None:
-        """A signal that must not be lost: nothing else tells the workflow."""
+        """Send a signal that must not be lost: nothing else reaches the workflow."""
         name, *words = signal
         try:
             await self._handle(run).signal(name, args=words, rpc_timeout=_RPC)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                detail = "This run has not begun yet, or has just ended. Try again in a moment."
-                raise Unavailable(detail, code="run_not_begun") from None
+                raise RunNotBegun from None
             raise unavailable(error) from None
         except RuntimeError as error:
             raise unavailable(error) from None
 
-    async def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
+    async def _send(self, call: Callable[[], Awaitable[None]]) -> None:
         try:
             await call()
         except RPCError as error:
@@ -190,29 +159,17 @@ class TemporalEngine:
         except RuntimeError as error:
             raise unavailable(error) from None
 
-    def _turn_input(self, plan: TurnPlan) -> TurnInput:
-        return TurnInput(
-            run=plan.run,
-            thread_id=plan.thread_id,
-            user_id=plan.user_id,
-            model=plan.model,
-            has_floor=plan.has_floor,
-            interrupts=plan.interrupts,
-            max_steps=self._settings.max_steps,
-            limit_seconds=self._settings.turn_seconds,
-            decision_seconds=self._settings.decision_seconds,
-        )
 
-
-def _summary(plan: TurnPlan, model: str) -> str:
-    """Who asks what; Temporal takes 400 bytes at most."""
-    return f"{plan.user_id:.60} asks {model:.60} in thread {plan.thread_id}"
+def tags_of(spec: RunSpec) -> TypedSearchAttributes:
+    """Return the search attributes of a run's workflow."""
+    model = spec.model[:_SUMMARY_CHARACTERS]
+    return names.tags(spec.run.tenant_id, spec.kind, spec.subject_id, model)
 
 
 def unavailable(error: RPCError | RuntimeError) -> Unavailable:
-    """The error to raise. A lazy client that never connected raises RuntimeError. The log says
-    what is wrong with a request that Temporal will never take: a missing search attribute, a wrong
-    namespace."""
+    """Return the error to raise. A lazy client that never connected raises RuntimeError. The log
+    says what is wrong with a request that Temporal will never take: a missing search attribute, a
+    wrong namespace."""
     if isinstance(error, RPCError) and error.status not in _PASSING:
         _log.error("Temporal refuses", status=error.status.name, reason=error.message)
-    return Unavailable("Temporal does not answer.", code="temporal_unavailable")
+    return TemporalUnavailable()

@@ -24,14 +24,12 @@ from temporalio.client import ScheduleSpec as TemporalSpec
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.runs.engine import WORKFLOWS, unavailable
+from adapters.runs.engine import tags_of, unavailable
 from domain import names
-from domain.errors import Conflict, Invalid, NotFound
 from domain.identity.principals import Principal
-from domain.names import Kind
+from domain.runs.kinds import KINDS
+from domain.schedules.errors import ScheduleExists, ScheduleInvalid, ScheduleUnknown
 from domain.schedules.schedules import NewSchedule, PastRun, Schedule
-from domain.scoring.batches import BatchInput
-from domain.scoring.checks import CheckInput
 
 Answer = TypeVar("Answer")
 _RPC = timedelta(seconds=5)
@@ -39,49 +37,47 @@ _RPC = timedelta(seconds=5)
 _CATCH_UP = timedelta(hours=1)
 _TASK = timedelta(seconds=5)
 _MEMO = "perdure"
-_MOST = 200
+_MAX_SCHEDULES = 200
 
 
 class TemporalSchedules:
-    """The schedules of tenants. All methods raise Unavailable when Temporal does not answer, and
-    NotFound (`schedule_unknown`)."""
+    """The schedules of tenants. All methods raise TemporalUnavailable and ScheduleUnknown."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def create(self, caller: Principal, new: NewSchedule) -> Schedule:
-        """Create a schedule; raises Conflict (`schedule_exists`), Invalid (`schedule_invalid`)."""
+        """Create a schedule; raises ScheduleExists, ScheduleInvalid."""
         tenant = SearchAttributePair(names.TENANT_ID, caller.tenant_id)
-        kept = new.model_dump(mode="json")
         try:
             await self._client.create_schedule(
                 _id(caller, new.id),
                 _schedule(caller, new),
-                memo={_MEMO: kept},
+                memo={_MEMO: new.model_dump(mode="json")},
                 search_attributes=TypedSearchAttributes([tenant]),
                 rpc_timeout=_RPC,
             )
         except ScheduleAlreadyRunningError:
-            raise Conflict("There is a schedule of this id.", code="schedule_exists") from None
+            raise ScheduleExists from None
         except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
         return await self.read(caller, new.id)
 
     async def find(self, caller: Principal) -> list[Schedule]:
-        """The tenant's schedules by id. A new one may take a second to be listed."""
-        prefix, found = _id(caller, ""), list[str]()
+        """Return the tenant's schedules by id. A new one may take a second to be listed."""
+        prefix, ids = _id(caller, ""), list[str]()
         query = f'{names.TENANT_ID.name} = "{caller.tenant_id}"'
         try:
             async for listed in await self._client.list_schedules(query, rpc_timeout=_RPC):
-                if listed.id.startswith(prefix) and len(found) < _MOST:
-                    found.append(listed.id.removeprefix(prefix))
+                if listed.id.startswith(prefix) and len(ids) < _MAX_SCHEDULES:
+                    ids.append(listed.id.removeprefix(prefix))
         except (RPCError, RuntimeError) as error:
             raise _problem(error) from None
-        schedules = await asyncio.gather(*(self._listed(caller, each) for each in sorted(found)))
+        schedules = await asyncio.gather(*(self._listed(caller, each) for each in sorted(ids)))
         return [schedule for schedule in schedules if schedule is not None]
 
     async def read(self, caller: Principal, schedule_id: str) -> Schedule:
-        """One schedule, with its next and its last runs."""
+        """Return one schedule, with its next and its last runs."""
         return await self._with(caller, schedule_id, _read)
 
     async def pause(self, caller: Principal, schedule_id: str, note: str) -> Schedule:
@@ -117,8 +113,8 @@ class TemporalSchedules:
         await self._with(caller, schedule_id, lambda h: h.delete(rpc_timeout=_RPC))
 
     async def _listed(self, caller: Principal, schedule_id: str) -> Schedule | None:
-        """What was deleted a moment ago may still be listed."""
-        with suppress(NotFound):
+        """Return a schedule, or None: what was deleted a moment ago may still be listed."""
+        with suppress(ScheduleUnknown):
             return await self.read(caller, schedule_id)
         return None
 
@@ -155,34 +151,28 @@ def _schedule(caller: Principal, new: NewSchedule) -> TemporalSchedule:
 
 
 def _action(caller: Principal, new: NewSchedule) -> ScheduleActionStartWorkflow:
-    """What is started: the run's id is the schedule's, with the time that Temporal appends."""
-    tenant_id, user_id = caller.tenant_id, f"schedule {new.id}"
-    asked: BatchInput | CheckInput
-    if new.work.kind == "check":
-        kind = Kind.CHECK
-        asked = CheckInput(tenant_id=tenant_id, user_id=user_id, order=new.work.check)
-    else:
-        kind = Kind.BATCH
-        asked = BatchInput(tenant_id=tenant_id, user_id=user_id, order=new.work.batch)
-    workflow, queue = WORKFLOWS[kind]
+    """Return what is started: a workflow that accepts its run by the spec in its input."""
+    spec = new.run_spec(caller.tenant_id)
+    kind = KINDS[spec.kind]
     return ScheduleActionStartWorkflow(
-        workflow.value,
-        asked,
-        id=names.workflow_id(tenant_id, names.run_id(kind, new.id)),
-        task_queue=queue,
+        kind.workflow.value,
+        spec.input | {"spec": spec.model_dump(mode="json")},
+        id=spec.run.workflow_id,
+        task_queue=kind.queue,
+        execution_timeout=kind.execution_timeout,
         task_timeout=_TASK,
-        typed_search_attributes=names.tags(tenant_id, kind, new.id, ""),
-        static_summary=f"{new.work.kind.capitalize()} by the schedule {new.id}",
-        priority=names.lane(tenant_id, names.Lane.BATCH),
+        typed_search_attributes=tags_of(spec),
+        static_summary=spec.summary,
+        priority=names.lane(caller.tenant_id, kind.lane),
     )
 
 
 async def _read(handle: ScheduleHandle) -> Schedule:
     described = await handle.describe(rpc_timeout=_RPC)
-    kept = await described.memo_value(_MEMO, None)
-    if kept is None:
-        raise NotFound("This schedule was not made here.", code="schedule_unknown")
-    new = NewSchedule.model_validate(kept)
+    memo = await described.memo_value(_MEMO, None)
+    if memo is None:
+        raise ScheduleUnknown("This schedule was not made here.")
+    new = NewSchedule.model_validate(memo)
     info = described.info
     running = [
         action.workflow_id
@@ -204,7 +194,7 @@ async def _read(handle: ScheduleHandle) -> Schedule:
 
 
 def _past(described: ScheduleDescription) -> list[PastRun]:
-    found = [
+    runs = [
         PastRun(
             run_id=names.run_of(result.action.workflow_id),
             scheduled_at=result.scheduled_at,
@@ -213,15 +203,14 @@ def _past(described: ScheduleDescription) -> list[PastRun]:
         for result in described.info.recent_actions
         if isinstance(result.action, ScheduleActionExecutionStartWorkflow)
     ]
-    return found[::-1]
+    return runs[::-1]
 
 
 def _problem(error: RPCError | RuntimeError) -> Exception:
     if isinstance(error, RuntimeError):
         return unavailable(error)
     if error.status is RPCStatusCode.NOT_FOUND:
-        return NotFound("There is no such schedule.", code="schedule_unknown")
+        return ScheduleUnknown()
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
-        detail = f"Temporal does not take this schedule: {error.message}"
-        return Invalid(detail, code="schedule_invalid")
+        return ScheduleInvalid(f"Temporal does not take this schedule: {error.message}")
     return unavailable(error)

@@ -8,8 +8,7 @@ import structlog
 from activities.runs.ports import Engine
 from activities.runs.runs import RunReconciler
 from db.runs.runs import Runs
-from domain.chat.turns import TurnPlan
-from domain.errors import PerdureError, Unavailable
+from domain.errors import PerdureError, TemporalUnavailable
 from domain.runs.runs import RunSpec
 from domain.settings import Settings
 
@@ -35,18 +34,18 @@ class Launcher:
         self._reconciler = reconciler
         self._late: set[asyncio.Task[None]] = set()
 
-    async def launch(self, plan: TurnPlan | RunSpec) -> None:
+    async def launch(self, spec: RunSpec) -> None:
         """Start a run. The record has it already, so a Temporal that does not answer is no
         failure: the start is repeated until it works, here or by any process's sweep."""
         try:
-            await self._start(plan)
-        except Unavailable:
-            task = asyncio.create_task(self._until_started(plan))
+            await self._engine.start(spec)
+        except TemporalUnavailable:
+            task = asyncio.create_task(self._until_started(spec))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
     async def sweep(self) -> None:
-        """For ever: start runs that were never started, close runs whose workflow is over."""
+        """Start runs that were never started, end runs whose workflow is over; for ever."""
         while True:
             await asyncio.sleep(self._round_seconds)
             try:
@@ -55,21 +54,16 @@ class Launcher:
             except PerdureError as error:
                 _log.warning("sweep failed", code=error.code)
                 continue
-            settling = (self._reconciler.settle(run) for run in stalled)
-            for settled in await asyncio.gather(*settling, return_exceptions=True):
-                if isinstance(settled, Exception):
-                    _log.warning("settling failed", error=type(settled).__name__)
+            work = (self._reconciler.reconcile(run) for run in stalled)
+            for result in await asyncio.gather(*work, return_exceptions=True):
+                if isinstance(result, Exception):
+                    _log.warning("a run could not be reconciled", error=type(result).__name__)
 
-    async def _start(self, plan: TurnPlan | RunSpec) -> None:
-        if isinstance(plan, TurnPlan):
-            return await self._engine.start_turn(plan)
-        return await self._engine.start(plan)
-
-    async def _until_started(self, plan: TurnPlan | RunSpec) -> None:
+    async def _until_started(self, spec: RunSpec) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             await asyncio.sleep(pause)
             try:
-                return await self._start(plan)
-            except Unavailable:
+                return await self._engine.start(spec)
+            except TemporalUnavailable:
                 pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)

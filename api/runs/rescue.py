@@ -15,8 +15,8 @@ _log = structlog.get_logger(__name__)
 class LeaseMonitor:
     """Fails the attempts of workers that are gone, so that Temporal tries again at once.
 
-    Heartbeats would notice too, but each costs the server a write: with them as the net, they can
-    be rare. An attempt that was not pending any more, or is failed wrongly, costs a retry at most.
+    Heartbeats would notice too, but each costs the server a write: beside leases they can be rare.
+    An attempt that was not pending any more, or is failed wrongly, costs a retry at most.
     """
 
     def __init__(self, leases: Leases, engine: TemporalEngine, round_seconds: float) -> None:
@@ -25,7 +25,7 @@ class LeaseMonitor:
         self._pause = round_seconds
 
     async def run(self) -> None:
-        """For ever."""
+        """Look after lost attempts for ever."""
         before: set[int] = set()
         while True:
             await asyncio.sleep(self._pause)
@@ -38,7 +38,8 @@ class LeaseMonitor:
                 before = set()
 
     async def _rescue(self, workers: set[int]) -> None:
-        """Only who was gone in the last round too: a lost connection is taken up again sooner."""
+        """Fail the attempts of workers that were gone in the last round too: a lost connection is
+        taken up again sooner."""
         if not workers:
             return
         for attempt in await self._leases.claim(workers, _CLAIMED):

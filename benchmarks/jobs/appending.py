@@ -13,15 +13,17 @@ from cli.stack.local import joined
 from db.chat.steps import Steps
 from db.chat.threads import Threads
 from db.chat.turns import Turns
+from db.endings import ON_END
 from db.runs.events import Events
+from db.runs.runs import Runs
 from db.session import Database, database_of
 from domain.chat.steps import StepRef
-from domain.chat.threads import NewMessage, Policy
-from domain.chat.turns import TurnClosing
+from domain.chat.threads import Policy
+from domain.chat.turns import NewMessage, TurnLimits
 from domain.identity.principals import Principal, Role, scopes_of
 from domain.runs.attempts import Attempt
 from domain.runs.events import EventType, NewEvent
-from domain.runs.runs import Outcome, RunRef
+from domain.runs.runs import Outcome, RunEnd, RunRef
 from domain.settings import Settings
 
 _TENANT, _USER, _MODEL = "default", "bench", "openai/scripted"
@@ -46,9 +48,9 @@ async def stream(runs: int, rate: float, seconds: float) -> list[list[float]]:
                 for number, run in enumerate(begun)
             )
         )
-        turns = Turns(database)
-        endings = (TurnClosing(run=run, outcome=Outcome.ANSWERED) for run in begun)
-        await asyncio.gather(*map(turns.close, endings))
+        record = Runs(database, ON_END)
+        ends = (RunEnd(run=run, outcome=Outcome.ANSWERED) for run in begun)
+        await asyncio.gather(*map(record.end, ends))
         return made
 
 
@@ -87,9 +89,10 @@ async def _begin(database: Database) -> RunRef:
         text="hello",
         policy=Policy.QUEUE,
         model=_MODEL,
+        first_model=_MODEL,
+        limits=TurnLimits(max_steps=1, limit_seconds=600, decision_seconds=600),
     )
-    accepted = await Turns(database).accept(message)
-    run = RunRef(tenant_id=_TENANT, run_id=accepted.run_id)
+    run, _ = await Turns(database).accept(message)
     await Steps(database).begin(
         StepRef(run=run, number=1, model=_MODEL), Attempt(number=1, activity_id="1"), 1000
     )

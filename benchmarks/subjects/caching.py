@@ -3,7 +3,7 @@
 import asyncio
 from uuid import uuid4
 
-from adapters.gateway.embedding import digest_of
+from adapters.gateway.embedding import text_digest
 from adapters.gateway.offline import lexical
 from benchmarks.jobs import traces
 from benchmarks.jobs.traces import Asked
@@ -68,7 +68,7 @@ def _question(asked: Asked, mark: str, threshold: float | None) -> CacheQuestion
     return CacheQuestion(
         tenant_id=f"{asked.tenant}-{mark}",
         route="chat",
-        digest=digest_of(asked.text),
+        digest=text_digest(asked.text),
         scope="faq",
         question=asked.text,
         ttl_seconds=3600,

@@ -3,41 +3,94 @@
 from typing import Any
 
 from db.runs import events as event_log
+from db.runs import lifecycle
 from db.session import Connection, one
 from domain import names
-from domain.chat.threads import NewMessage, Policy
-from domain.chat.turns import Accepted, TurnPlan
+from domain.chat import turns
+from domain.chat.threads import Policy
+from domain.chat.turns import NewMessage
 from domain.errors import Conflict, NotFound
-from domain.runs.runs import RunRef
+from domain.runs.runs import RunRef, RunSpec, RunStatus
 
-# The lock is a statement of its own: what the next one reads was committed before it was got.
+
+async def accept(connection: Connection, message: NewMessage) -> tuple[RunRef, RunSpec | None]:
+    """Accept a message: see `Turns.accept`."""
+    values = _message_values(message)
+    thread = await _lock_thread(connection, values)
+    if known := await _known(connection, values):
+        return await _again(connection, known, message)
+    floor = thread["floor_run_id"]
+    if floor is not None and message.policy is Policy.REJECT:
+        raise Conflict("Another turn is running in this thread.", code="floor_taken", run_id=floor)
+    if floor is not None and message.policy is Policy.STEER:
+        await _steer(connection, values | {"floor": floor})
+        return RunRef(tenant_id=message.tenant_id, run_id=floor), None
+    spec = await _accept_turn(connection, thread, message, values)
+    return spec.run, spec
+
+
+# A statement of its own: what the next one reads was committed before the lock was got.
 _LOCK_THREAD = """
+-- Lock a thread that the caller may write in: messages are accepted one after the other.
 SELECT user_id, floor_run_id, last_position FROM threads
 WHERE tenant_id = %(tenant)s AND id = %(thread)s AND (%(all)s OR user_id = %(user)s)
 FOR UPDATE
 """
+
+
+async def _lock_thread(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
+    thread = await one(connection, _LOCK_THREAD, values)
+    if thread is None:
+        raise NotFound("There is no such thread.", code="thread_unknown")
+    return thread
+
+
 _KNOWN = """
+-- Read the run that answers a message which was sent before. The thread is locked.
 SELECT m.run_id, m.text, r.step = 0 AND r.finished_at IS NULL AS not_begun
 FROM messages m JOIN runs r ON r.tenant_id = m.tenant_id AND r.id = m.run_id
 WHERE m.tenant_id = %(tenant)s AND m.thread_id = %(thread)s AND m.id = %(message)s
 """
+
+
+async def _known(connection: Connection, values: dict[str, Any]) -> dict[str, Any] | None:
+    return await one(connection, _KNOWN, values)
+
+
+async def _again(
+    connection: Connection, known: dict[str, Any], message: NewMessage
+) -> tuple[RunRef, RunSpec | None]:
+    """Return the run of a message that was sent before. If it has not begun, its start may have
+    been lost."""
+    if known["text"] != message.text:
+        raise Conflict("This message id was used for another text.", code="message_conflict")
+    run = RunRef(tenant_id=message.tenant_id, run_id=known["run_id"])
+    return run, await lifecycle.spec_of(connection, run) if known["not_begun"] else None
+
+
+_STEER = """
+-- Put a message behind the last step of the turn that has the floor of its locked thread.
+INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text, partial)
+SELECT tenant_id, thread_id, %(message)s, run_id, position, NULL, 0, 'user', %(text)s, false
+FROM turns WHERE tenant_id = %(tenant)s AND run_id = %(floor)s
+"""
+
+
+async def _steer(connection: Connection, values: dict[str, Any]) -> None:
+    await connection.execute(_STEER, values)
+
+
 _ACCEPT = f"""
-WITH run AS (
-    INSERT INTO runs (tenant_id, id, kind, subject_id, user_id, status, model, step, attempt,
-        last_seq, input_tokens, output_tokens, cost_micros)
-    VALUES (%(tenant)s, %(run)s, 'turn', %(thread)s, %(user)s, %(status)s, %(model)s,
-        0, 0, 1, 0, 0, 0)
-), turn AS (
-    INSERT INTO turns (tenant_id, run_id, thread_id, message_id, position, interrupts)
-    VALUES (%(tenant)s, %(run)s, %(thread)s, %(message)s, %(position)s, %(interrupts)s)
+-- Accept a turn with its message behind all others of its locked thread, and give it the floor if
+-- nobody has it. Wakes readers.
+WITH {lifecycle.ACCEPT_RUN}, turn AS (
+    INSERT INTO turns (tenant_id, run_id, thread_id, message_id, position)
+    VALUES (%(tenant)s, %(run)s, %(thread)s, %(message)s, %(position)s)
 ), message AS (
     INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text,
         partial)
     VALUES (%(tenant)s, %(thread)s, %(message)s, %(run)s, %(position)s, 0, 0, 'user', %(text)s,
         false)
-), event AS (
-    INSERT INTO run_events (tenant_id, run_id, seq, step, attempt, type, data)
-    VALUES (%(tenant)s, %(run)s, 1, 0, 0, 'run.accepted', %(event)s::jsonb)
 )
 UPDATE threads SET last_position = %(position)s, updated_at = now(),
     floor_run_id = coalesce(floor_run_id, %(run)s),
@@ -45,83 +98,28 @@ UPDATE threads SET last_position = %(position)s, updated_at = now(),
 WHERE tenant_id = %(tenant)s AND id = %(thread)s
 RETURNING pg_notify('{event_log.CHANNEL}', %(tenant)s || '/' || %(run)s)
 """
-_STEER = """
-INSERT INTO messages (tenant_id, thread_id, id, run_id, position, step, part, role, text, partial)
-SELECT tenant_id, thread_id, %(message)s, run_id, position, NULL, 0, 'user', %(text)s, false
-FROM turns WHERE tenant_id = %(tenant)s AND run_id = %(floor)s
-"""
-_PLAN = """
-SELECT r.user_id, r.model, r.finished_at IS NOT NULL AS finished, t.thread_id, t.interrupts,
-    h.floor_run_id = r.id AS has_floor
-FROM runs r JOIN turns t ON t.tenant_id = r.tenant_id AND t.run_id = r.id
-JOIN threads h ON h.tenant_id = t.tenant_id AND h.id = t.thread_id
-WHERE r.tenant_id = %(tenant)s AND r.id = %(run)s
-"""
 
 
-async def accept(connection: Connection, message: NewMessage) -> Accepted:
-    """Take a message in; raises NotFound and Conflict as `Turns.accept` does."""
-    values = _message_values(message)
-    thread = await one(connection, _LOCK_THREAD, values)
-    if thread is None:
-        raise NotFound("There is no such thread.", code="thread_unknown")
-    if known := await one(connection, _KNOWN, values):
-        return await _known(connection, known, message)
-    return await _take_in(connection, thread, message)
-
-
-async def _take_in(connection: Connection, thread: dict[str, Any], message: NewMessage) -> Accepted:
-    floor = thread["floor_run_id"]
-    if floor is not None and message.policy is Policy.REJECT:
-        raise Conflict("Another turn is running in this thread.", code="floor_taken", run_id=floor)
-    values = _message_values(message) | {"floor": floor}
-    if floor is not None and message.policy is Policy.STEER:
-        await connection.execute(_STEER, values)
-        return Accepted(run_id=floor)
-    run = RunRef(
-        tenant_id=message.tenant_id,
-        run_id=names.turn_id(message.thread_id, message.message_id),
+async def _accept_turn(
+    connection: Connection,
+    thread: dict[str, Any],
+    message: NewMessage,
+    values: dict[str, Any],
+) -> RunSpec:
+    run_id = names.turn_id(message.thread_id, message.message_id)
+    run = RunRef(tenant_id=message.tenant_id, run_id=run_id)
+    floor, position = thread["floor_run_id"], thread["last_position"] + 1
+    spec = turns.spec_of(message, run, thread["user_id"], floor)
+    accepted = lifecycle.acceptance(
+        spec,
+        status=RunStatus.RUNNING if floor is None else RunStatus.QUEUED,
+        message_id=message.message_id,
+        position=position,
+        queued=floor is not None,
     )
-    position = thread["last_position"] + 1
-    await connection.execute(
-        _ACCEPT,
-        values
-        | {
-            "run": run.run_id,
-            "user": thread["user_id"],
-            "position": position,
-            "status": "queued" if floor else "running",
-            "interrupts": floor if message.policy is Policy.INTERRUPT else None,
-            "model": message.model,
-            "title": _title(message.text),
-            "event": _accepted_event(message, position, queued=floor is not None),
-        },
-    )
-    new = TurnPlan(
-        run=run,
-        thread_id=message.thread_id,
-        user_id=thread["user_id"],
-        model=message.model,
-        has_floor=floor is None,
-        interrupts=floor if message.policy is Policy.INTERRUPT else None,
-        finished=False,
-    )
-    return Accepted(run_id=run.run_id, plan=new)
-
-
-async def plan(connection: Connection, run: RunRef) -> TurnPlan | None:
-    """What a turn needs to be started, or None for a run that is gone."""
-    row = await one(connection, _PLAN, {"tenant": run.tenant_id, "run": run.run_id})
-    return TurnPlan(run=run, **row) if row else None
-
-
-async def _known(connection: Connection, known: dict[str, Any], message: NewMessage) -> Accepted:
-    """The message was sent before; if its run has not begun, its start may have been lost."""
-    if known["text"] != message.text:
-        raise Conflict("This message id was used for another text.", code="message_conflict")
-    run = RunRef(tenant_id=message.tenant_id, run_id=known["run_id"])
-    again = await plan(connection, run) if known["not_begun"] else None
-    return Accepted(run_id=run.run_id, plan=again)
+    more = {"position": position, "title": _title(message.text)}
+    await connection.execute(_ACCEPT, values | accepted | more)
+    return spec
 
 
 def _message_values(message: NewMessage) -> dict[str, Any]:
@@ -135,19 +133,7 @@ def _message_values(message: NewMessage) -> dict[str, Any]:
     }
 
 
-def _accepted_event(message: NewMessage, position: int, *, queued: bool) -> str:
-    return event_log.encode(
-        {
-            "kind": names.Kind.TURN,
-            "subject_id": message.thread_id,
-            "message_id": message.message_id,
-            "position": position,
-            "queued": queued,
-        }
-    )
-
-
 def _title(text: str) -> str:
-    """A new thread is called by the first line of its first message, cut at a word."""
+    """Return the title of a new thread: the first line of its first message, cut at a word."""
     line = " ".join(text.strip().splitlines()[0].split()) if text.strip() else ""
     return line if len(line) <= 60 else line[:60].rsplit(" ", 1)[0] + "…"

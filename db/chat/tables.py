@@ -56,7 +56,6 @@ class TurnRow(columns.Row, table=True):
     thread_id: str = Field(sa_column=columns.text())
     message_id: str = Field(sa_column=columns.text())
     position: int
-    interrupts: str | None = Field(sa_column=columns.text(nullable=True))
 
 
 class MessageRow(columns.Row, table=True):

@@ -14,6 +14,7 @@ from domain.base import Page
 from domain.errors import Invalid, NotFound
 from domain.identity.principals import Principal
 from domain.leads.leads import Lead, LeadEvent, LeadFilter, LeadOutcome, LeadRow, NewLeadEvent
+from domain.names import Kind
 from domain.runs.events import EventType
 from domain.runs.runs import RunSpec
 
@@ -75,7 +76,7 @@ RETURNING id
 """
 _FORGET = "DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1"
 _TRACES = (
-    "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = 'score' AND subject_id = %(lead)s",
+    "DELETE FROM runs WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND subject_id = %(lead)s",
     "DELETE FROM scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM current_scores WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
     "DELETE FROM batch_failures WHERE tenant_id = %(tenant)s AND lead_id = %(lead)s",
@@ -160,7 +161,7 @@ class Leads:
         """Erase a lead with all that came of it, and tell screens that something was; raises
         NotFound (`lead_unknown`)."""
         feed = feeds.scores_of(caller.tenant_id)
-        values = _values(caller, lead_id) | {"feed": feed.run_id}
+        values = _values(caller, lead_id) | {"feed": feed.run_id, "kind": Kind.SCORE.value}
         async with self._database.transaction(caller.tenant_id) as connection:
             if await one(connection, _FORGET, values) is None:
                 raise _unknown()

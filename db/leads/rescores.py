@@ -5,7 +5,7 @@ from typing import Any
 
 from db.runs import lifecycle
 from db.session import Connection, one
-from domain.runs.runs import RunRef, RunSpec
+from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
 from domain.scoring import scores
 
 # A change waits for those that follow it; a lead that keeps changing is scored less often.
@@ -54,10 +54,10 @@ async def request(
     delay = _BUSY_DELAY_SECONDS if busy else _DELAY_SECONDS
     run_id = scores.score_run(lead_id, f"auto-{uuid.uuid4().hex[:12]}")
     run = RunRef(tenant_id=tenant_id, run_id=run_id)
-    launch = scores.launch_of(run, user_id, lead_id, "the lead has changed", delay=delay)
-    await connection.execute(_ASK, values | {"run": launch.run.run_id})
-    await lifecycle.accept(connection, launch)
-    return launch
+    spec = scores.launch_of(run, user_id, lead_id, "the lead has changed", delay=delay)
+    await connection.execute(_ASK, values | {"run": run_id})
+    await lifecycle.accept(connection, spec)
+    return spec
 
 
 async def take(connection: Connection, run: RunRef, lead_id: str) -> None:
@@ -66,8 +66,17 @@ async def take(connection: Connection, run: RunRef, lead_id: str) -> None:
     await connection.execute(_TAKE, values)
 
 
-async def renew(connection: Connection, run: RunRef) -> RunSpec | None:
-    """Ask for another score if this run has ended without a look at the change it was for."""
+async def end(connection: Connection, end: RunEnd) -> EndedRun:
+    """End a score that did not end itself. If nobody has looked at the change that it was for,
+    another score is asked for, unless the first was cancelled."""
+    ended = await lifecycle.end(connection, end)
+    if ended.outcome in (Outcome.COMPLETED, Outcome.CANCELLED):
+        return ended
+    another = await _renew(connection, end.run)
+    return ended.model_copy(update={"next_run": another.run.run_id}) if another else ended
+
+
+async def _renew(connection: Connection, run: RunRef) -> RunSpec | None:
     values: dict[str, Any] = {"tenant": run.tenant_id, "run": run.run_id}
     left = await one(connection, _LEFT, values)
     if left is None:

@@ -8,38 +8,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from db.session import Database, many
+from db.session import Connection, Database, many
 from domain.errors import Invalid, Superseded
 from domain.runs.events import NewEvent
 from domain.runs.runs import RunRef
 
-_MOST = 200
-_LOST = "A newer attempt has taken over this step, or the run has ended."
-
-# Rows are locked in the order of their keys, so that two such statements never block each other.
-_APPEND_ALL = """
-WITH asked AS (
-    SELECT * FROM unnest(%(runs)s::text[], %(steps)s::int[], %(attempts)s::int[], %(counts)s::int[])
-        AS a (run, step, attempt, count)
-), locked AS (
-    SELECT r.id FROM runs r JOIN asked a ON a.run = r.id
-    WHERE r.tenant_id = %(tenant)s AND r.finished_at IS NULL
-      AND r.step = a.step AND r.attempt = a.attempt
-    ORDER BY r.id FOR NO KEY UPDATE OF r
-), head AS (
-    UPDATE runs r SET last_seq = r.last_seq + a.count, active_at = now()
-    FROM asked a JOIN locked l ON l.id = a.run
-    WHERE r.tenant_id = %(tenant)s AND r.id = a.run AND r.finished_at IS NULL
-      AND r.step = a.step AND r.attempt = a.attempt
-    RETURNING r.id, r.last_seq - a.count AS base, a.step, a.attempt
-), appended AS (
-    INSERT INTO run_events (tenant_id, run_id, seq, step, attempt, type, data)
-    SELECT %(tenant)s, head.id, head.base + e.n, head.step, head.attempt, e.type, e.data::jsonb
-    FROM head JOIN unnest(%(event_runs)s::text[], %(places)s::int[], %(types)s::text[],
-        %(data)s::text[]) AS e (run, n, type, data) ON e.run = head.id
-)
-SELECT id, pg_notify(%(channel)s, %(tenant)s || '/' || id) FROM head
-"""
+_MAX_APPENDS = 200
 
 
 @dataclass(frozen=True)
@@ -66,7 +40,7 @@ class Appender:
     async def append(
         self, run: RunRef, step: int, attempt: int, events: Sequence[NewEvent], data: Sequence[str]
     ) -> None:
-        """Append, together with whoever else wants to; raises Superseded or Unavailable.
+        """Append, together with whoever else appends now; raises Superseded, DatabaseUnavailable.
 
         A caller that is cancelled meanwhile may find its events in the log all the same.
         """
@@ -90,19 +64,23 @@ class Appender:
             # One bad value must not fail the others.
             for append in batch:
                 await self._write_and_answer([append])
-        except Exception as error:  # noqa: BLE001, whoever waits must hear of it
+        except Exception as error:  # noqa: BLE001, whoever waits must get it
             _answer(batch, error)
         else:
             for append in batch:
                 lost = append.run.run_id not in heads
-                _answer([append], Superseded(_LOST) if lost else None)
+                _answer([append], Superseded() if lost else None)
 
     def _next(self) -> list[Append]:
-        """Appends of one tenant, at most one of each run; the others keep their order."""
+        """Take appends of one tenant, at most one of each run; the others keep their order."""
         tenant_id, chosen, left = self._waiting[0].run.tenant_id, dict[str, Append](), []
         for append in self._waiting:
             run = append.run
-            if run.tenant_id == tenant_id and run.run_id not in chosen and len(chosen) < _MOST:
+            if (
+                run.tenant_id == tenant_id
+                and run.run_id not in chosen
+                and len(chosen) < _MAX_APPENDS
+            ):
                 chosen[run.run_id] = append
             else:
                 left.append(append)
@@ -111,25 +89,56 @@ class Appender:
 
     async def _write(self, batch: list[Append]) -> set[str]:
         tenant_id = batch[0].run.tenant_id
-        rows = [
-            (append.run.run_id, n, kind, data)
-            for append in batch
-            for n, (kind, data) in enumerate(zip(append.types, append.data, strict=True), 1)
-        ]
-        values = {
-            "tenant": tenant_id,
-            "channel": self._channel,
-            "runs": [append.run.run_id for append in batch],
-            "steps": [append.step for append in batch],
-            "attempts": [append.attempt for append in batch],
-            "counts": [len(append.types) for append in batch],
-            "event_runs": [row[0] for row in rows],
-            "places": [row[1] for row in rows],
-            "types": [row[2] for row in rows],
-            "data": [row[3] for row in rows],
-        }
         async with self._database.transaction(tenant_id) as connection:
-            return {str(row["id"]) for row in await many(connection, _APPEND_ALL, values)}
+            return await _append_all(connection, tenant_id, self._channel, batch)
+
+
+# Rows are locked in the order of their keys, so that two such statements never block each other.
+_APPEND_ALL = """
+-- Append events of many runs, each unless it has ended or a newer attempt has its step. Locks the
+-- runs; wakes readers; returns the runs that were appended to.
+WITH batch AS (
+    SELECT * FROM unnest(%(runs)s::text[], %(steps)s::int[], %(attempts)s::int[], %(counts)s::int[])
+        AS b (run, step, attempt, count)
+), locked AS (
+    SELECT r.id FROM runs r JOIN batch b ON b.run = r.id
+    WHERE r.tenant_id = %(tenant)s AND r.finished_at IS NULL
+      AND r.step = b.step AND r.attempt = b.attempt
+    ORDER BY r.id FOR NO KEY UPDATE OF r
+), head AS (
+    UPDATE runs r SET last_seq = r.last_seq + b.count, active_at = now()
+    FROM batch b JOIN locked l ON l.id = b.run
+    WHERE r.tenant_id = %(tenant)s AND r.id = b.run AND r.finished_at IS NULL
+      AND r.step = b.step AND r.attempt = b.attempt
+    RETURNING r.id, r.last_seq - b.count AS base, b.step, b.attempt
+), appended AS (
+    INSERT INTO run_events (tenant_id, run_id, seq, step, attempt, type, data)
+    SELECT %(tenant)s, head.id, head.base + e.n, head.step, head.attempt, e.type, e.data::jsonb
+    FROM head JOIN unnest(%(event_runs)s::text[], %(numbers)s::int[], %(types)s::text[],
+        %(data)s::text[]) AS e (run, n, type, data) ON e.run = head.id
+)
+SELECT id, pg_notify(%(channel)s::text, %(tenant)s || '/' || id) FROM head
+"""
+
+
+async def _append_all(
+    connection: Connection, tenant_id: str, channel: str, batch: Sequence[Append]
+) -> set[str]:
+    events = [
+        (append.run.run_id, n, type, data)
+        for append in batch
+        for n, (type, data) in enumerate(zip(append.types, append.data, strict=True), 1)
+    ]
+    columns = zip(*events, strict=True) if events else ([], [], [], [])
+    values = dict(zip(("event_runs", "numbers", "types", "data"), map(list, columns), strict=True))
+    values |= {
+        "runs": [append.run.run_id for append in batch],
+        "steps": [append.step for append in batch],
+        "attempts": [append.attempt for append in batch],
+        "counts": [len(append.types) for append in batch],
+    }
+    names = {"tenant": tenant_id, "channel": channel}
+    return {str(row["id"]) for row in await many(connection, _APPEND_ALL, values | names)}
 
 
 def _answer(batch: list[Append], error: Exception | None) -> None:

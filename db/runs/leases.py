@@ -3,19 +3,40 @@ the moment the process dies. Whoever finds an attempt whose worker's lock is gon
 
 import asyncio
 import secrets
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
 from db.session import KEEPALIVES, Database, many
-from domain.runs.attempts import LostAttempt
+from domain.runs.attempts import Attempt, LostAttempt
 
 _RETRY_SECONDS = 0.2
-_GONE = "SELECT worker FROM lost_workers()"
-_CLAIM = "SELECT * FROM claim_lost_attempts(%(workers)s, %(limit)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An attempt at a step of a run: what it writes is refused once a newer one has begun. An
+    attempt with a `worker` is failed as soon as that worker's lease is gone."""
+
+    step: int
+    attempt: int
+    worker: int | None = None
+    activity_id: str = ""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters of a statement that begins a step."""
+        return {
+            "step": self.step,
+            "attempt": self.attempt,
+            "worker": self.worker,
+            "activity": self.activity_id,
+        }
 
 
 class Lease:
-    """One worker process's sign of life, on a connection of its own."""
+    """A worker process's sign of life, on a connection of its own."""
 
     def __init__(self, database: Database) -> None:
         self._key = secrets.randbits(62)
@@ -24,15 +45,15 @@ class Lease:
 
     @property
     def key(self) -> int | None:
-        """What attempts are marked with; None while the lock is lost: heartbeats cover those."""
+        """The mark of attempts; None while the lock is lost: heartbeats cover those."""
         return self._key if self._held.is_set() else None
 
     async def held(self) -> None:
-        """Until the lock is held for the first time."""
+        """Wait until the lock is held for the first time."""
         await self._held.wait()
 
     async def hold(self) -> None:
-        """For ever: hold the lock, and take it again when the connection was lost."""
+        """Hold the lock for ever: take it again when the connection was lost."""
         while True:
             try:
                 await self._hold_once()
@@ -51,6 +72,21 @@ class Lease:
                 pass
 
 
+def fence(lease: Lease | None, attempt: Attempt, step: int = 1) -> Fence:
+    """Return the fence of an attempt in a process, which may hold a lease."""
+    return Fence(step, attempt.number, lease.key if lease else None, attempt.activity_id)
+
+
+_GONE = """
+-- Read the workers of open attempts whose lock nobody holds.
+SELECT worker FROM lost_workers()
+"""
+_CLAIM = """
+-- Clear the worker of open attempts, so that each is given to one claimer once. Skips locked rows.
+SELECT * FROM claim_lost_attempts(%(workers)s, %(limit)s)
+"""
+
+
 class Leases:
     """The leases of all workers, as seen by whoever looks after their attempts."""
 
@@ -58,12 +94,12 @@ class Leases:
         self._database = database
 
     async def gone(self) -> set[int]:
-        """Workers that open attempts are marked with, and whose lock nobody holds."""
+        """Return the workers that open attempts are marked with, and whose lock nobody holds."""
         async with self._database.session() as connection:
             return {int(row["worker"]) for row in await many(connection, _GONE, {})}
 
     async def claim(self, workers: set[int], limit: int) -> list[LostAttempt]:
-        """The open attempts of these workers, of all tenants, each given to one claimer once."""
+        """Return open attempts of these workers, of all tenants, each to one claimer once."""
         values = {"workers": list(workers), "limit": limit}
         async with self._database.session() as connection:
             rows = await many(connection, _CLAIM, values)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Index,
     Text,
@@ -19,7 +20,7 @@ class RunSpecRow(columns.Row, table=True):
     __tablename__ = "run_specs"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
-    launch: dict[str, Any] = Field(sa_column=columns.json())
+    spec: dict[str, Any] = Field(sa_column=columns.json())
 
 
 class RunRow(columns.Row, table=True):
@@ -27,6 +28,8 @@ class RunRow(columns.Row, table=True):
     __table_args__ = (
         Index("runs_by_time", "tenant_id", "created_at", "id"),
         Index("runs_open", "tenant_id", "id", postgresql_where=sql("finished_at IS NULL")),
+        CheckConstraint("(status = 'finished') = (finished_at IS NOT NULL)", "runs_finished"),
+        CheckConstraint("(outcome IS NOT NULL) = (finished_at IS NOT NULL)", "runs_outcome"),
     )
     id: str = Field(primary_key=True, sa_type=Text)
     kind: str = Field(sa_column=columns.text())

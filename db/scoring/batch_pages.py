@@ -7,7 +7,8 @@ from db.leads.filters import Condition
 from db.runs import events as event_log
 from db.scoring import jobs, scores, selections
 from db.session import Connection, many, one
-from domain.errors import Conflict, NotFound
+from domain.errors import NotFound
+from domain.runs.errors import RunFinished
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunRef
 from domain.scoring.batches import Batch, BatchCounts, ChunkRef, Selection
@@ -117,13 +118,13 @@ async def keep(connection: Connection, run: RunRef, done: PageDone) -> tuple[int
 async def count(connection: Connection, run: RunRef, scored: int, failed: int) -> BatchProgress:
     """Add to a batch's counts, and tell its readers once a second; how far it is now.
 
-    Raises Conflict (`run_finished`): then the page is not kept either.
+    Raises RunFinished: then the page is not kept either.
 
     The row of the batch is locked from here on: nothing slow may follow in the transaction.
     """
     row = await one(connection, _COUNT, _values(run) | {"scored": scored, "failed": failed})
     if row is None:
-        raise Conflict("This batch has ended.", code="run_finished")
+        raise RunFinished("This batch has ended.")
     if row["due"]:
         await tell(connection, run)
     return BatchProgress(scored=row["scored"], failed=row["failed"], paused=row["paused"])

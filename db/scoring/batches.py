@@ -7,22 +7,19 @@ from psycopg.types.json import Jsonb
 from db.leads.filters import STANDING
 from db.runs import events as event_log
 from db.runs import lifecycle
+from db.runs.leases import Fence
 from db.scoring import batch_pages, batch_plans, selections
 from db.scoring.batch_pages import KeptBatch
 from db.session import Connection, Database, many, one
 from domain import names
-from domain.base import Contract
-from domain.errors import Conflict, NotFound
 from domain.identity.principals import Principal
 from domain.names import Kind
+from domain.runs.errors import RunCancelled, RunUnknown
 from domain.runs.events import EventType, NewEvent
-from domain.runs.runs import Outcome, RunEnd, RunRef, RunSpec
+from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
 from domain.scoring.batches import (
-    BatchClosing,
-    BatchInput,
     BatchOpening,
     BatchOrder,
-    BatchRef,
     BatchResult,
     Chunk,
     ChunkPlan,
@@ -30,6 +27,7 @@ from domain.scoring.batches import (
     Pausing,
     PlanRef,
     cut,
+    spec_of,
 )
 from domain.scoring.experiments import ScoringPlan
 from domain.scoring.jobs import BatchPage, BatchProgress, PageDone
@@ -58,23 +56,10 @@ UPDATE batches SET paused = %(paused)s, reported = scored + failed, reported_at 
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s
   AND NOT closed RETURNING 1
 """
-_STATUS = """
-UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s
-AND finished_at IS NULL
-"""
 _KINDS = """
 SELECT bool_or(kind = 'llm') AS asks FROM scoring_models
 WHERE tenant_id = %(tenant)s AND name || '.' || version = ANY (%(models)s)
 """
-
-
-class Accepted(Contract):
-    """A batch that was taken in; `launch` is None if there is nothing to start: it was accepted
-    before and has begun, or it is empty and has ended."""
-
-    run_id: str
-    empty: bool
-    launch: RunSpec | None
 
 
 class Batches:
@@ -85,43 +70,44 @@ class Batches:
         self._database = database
         self._chunk = chunk
 
-    async def accept(self, caller: Principal, order: BatchOrder, key: str, digest: str) -> Accepted:
-        """Take a batch in; one without a lead ends at once. The same key is the same batch.
+    async def accept(
+        self, caller: Principal, order: BatchOrder, key: str, digest: str
+    ) -> RunSpec | None:
+        """Accept a batch; return None for one without a lead, which has ended. The same key is the
+        same batch.
 
-        Raises Invalid (`key_reused`) if the digest of its order was another, and as
-        `batch_plans.of`.
+        Raises KeyReused if the digest of its request was another, and as `batch_plans.of`.
         """
-        run_id = names.run_id(Kind.BATCH, key)
-        run = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
+        run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.BATCH, key))
         async with self._database.transaction(run.tenant_id) as connection:
             plan = await batch_plans.of(connection, run.tenant_id, order)
-            launch = await _take_in(connection, run, caller.user_id, order, plan, digest)
-            if launch is None:
-                return Accepted(run_id=run_id, empty=False, launch=None)
+            spec = spec_of(run, caller.user_id, order, plan.models)
+            if not await lifecycle.accept(connection, spec.model_copy(update={"digest": digest})):
+                known = _found(await batch_pages.kept(connection, run))
+                return None if known.total == 0 else spec
+            await _keep(connection, run, order, plan)
             if await selections.has_any(connection, run.tenant_id, order.selection):
-                return Accepted(run_id=run_id, empty=False, launch=launch)
+                return spec
             await connection.execute(_TOTAL, _values(run) | {"total": 0, "failed": 0})
             counts = {"scored": 0, "failed": 0}
-            ending = RunEnd(run=run, outcome=Outcome.COMPLETED, result=counts)
-            await lifecycle.close(connection, ending)
-        return Accepted(run_id=run_id, empty=True, launch=None)
+            await lifecycle.end(
+                connection, RunEnd(run=run, outcome=Outcome.COMPLETED, result=counts)
+            )
+        return None
 
-    async def open(self, ref: BatchRef, attempt: int) -> BatchOpening:
-        """Begin a batch: count its leads, once. A schedule's batch is taken in here.
+    async def open(self, run: RunRef, attempt: int) -> BatchOpening:
+        """Begin a batch: count its leads, once. A schedule's batch is planned here.
 
-        Raises as `accept`, and Conflict (`run_cancelled`).
+        Raises RunUnknown, RunCancelled, Superseded, and as `batch_plans.of`.
         """
-        run, asked = ref.run, ref.asked
         async with self._database.transaction(run.tenant_id) as connection:
-            if asked.order is not None:
-                plan = await batch_plans.of(connection, run.tenant_id, asked.order)
-                await _take_in(connection, run, asked.user_id, asked.order, plan)
-            batch = _found(await batch_pages.kept(connection, run))
+            batch = await batch_pages.kept(connection, run) or await _plan(connection, run)
+            total, failed = batch.total or 0, batch.failed
             if batch.cancelling and not batch.finished:
-                raise Conflict("The run is being cancelled.", code="run_cancelled")
-            await lifecycle.begin(connection, run, attempt)
-            total, failed = batch.total, batch.failed
-            if total is None:
+                raise RunCancelled
+            if batch.total is None and not batch.finished:
+                model = ", ".join(batch.plan.models)
+                await lifecycle.begin(connection, run, Fence(1, attempt), model=model)
                 total, failed = await _count(connection, run, batch)
             asks = await _asks_models(connection, run.tenant_id, batch.plan)
         return BatchOpening(
@@ -164,7 +150,7 @@ class Batches:
         """Keep what became of a page, count it, and read the next one, in one transaction.
 
         `again`: an earlier attempt may have scored some of these leads, who are left out. Raises
-        Conflict (`run_finished`).
+        RunFinished.
         """
         async with self._database.transaction(ref.run.tenant_id) as connection:
             batch = _found(await batch_pages.kept(connection, ref.run))
@@ -174,7 +160,7 @@ class Batches:
         return BatchPage(task=task, batch=progress, cancelling=batch.cancelling)
 
     async def keep_page(self, ref: ChunkRef, done: PageDone) -> BatchProgress:
-        """Keep what became of a page, and count it; raises Conflict (`run_finished`)."""
+        """Keep what became of a page, and count it; raises RunFinished."""
         async with self._database.transaction(ref.run.tenant_id) as connection:
             kept = await batch_pages.keep(connection, ref.run, done)
             return await batch_pages.count(connection, ref.run, *kept)
@@ -192,37 +178,38 @@ class Batches:
         async with self._database.transaction(run.tenant_id) as connection:
             if await one(connection, _PAUSE, _values(run) | {"paused": paused}):
                 await event_log.append(connection, run, 1, 0, [event], fenced=False)
-                status = "waiting" if paused else "running"
-                await connection.execute(_STATUS, _values(run) | {"status": status})
+                await (lifecycle.wait if paused else lifecycle.resume)(connection, run)
 
-    async def close(self, closing: BatchClosing) -> BatchResult:
+    async def close(self, end: RunEnd) -> BatchResult:
         """End a batch; one that completed with failures says so."""
-        run, ending = closing.ending.run, closing.ending
-        async with self._database.transaction(run.tenant_id) as connection:
-            if closing.asked.order is not None:
-                await _take_in_unplanned(
-                    connection, run, closing.asked.user_id, closing.asked.order
-                )
-            await batch_pages.stop(connection, run)
-            ended = await lifecycle.ended(connection, run)
-            if ended is None:
-                await batch_pages.tell(connection, run)
-            counts = (await batch_pages.shown(connection, run)).counts
-            if ended is not None:
-                return BatchResult(outcome=ended, scored=counts.scored, failed=counts.failed)
-            if ending.outcome is Outcome.COMPLETED and counts.failed:
-                update = {"outcome": Outcome.COMPLETED_WITH_ERRORS}
-                ending = ending.model_copy(update=update)
-            ending = ending.model_copy(
-                update={"result": batch_pages.result(counts, ending.outcome)}
-            )
-            closed = await lifecycle.close(connection, ending)
-        return BatchResult(outcome=closed.outcome, scored=counts.scored, failed=counts.failed)
+        async with self._database.transaction(end.run.tenant_id) as connection:
+            ended = await end_batch(connection, end)
+            batch = await batch_pages.kept(connection, end.run)
+        scored, failed = (batch.scored, batch.failed) if batch else (0, 0)
+        return BatchResult(outcome=ended.outcome, scored=scored, failed=failed)
+
+
+async def end_batch(connection: Connection, end: RunEnd) -> EndedRun:
+    """End a batch: no page of it is counted any more, and its last event says how far it came. One
+    that was never planned has no counts."""
+    run = end.run
+    if not await batch_pages.stop(connection, run):
+        return await lifecycle.end(connection, end)
+    row = await lifecycle.lock(connection, run)
+    if row is not None and row["outcome"] is None:
+        await batch_pages.tell(connection, run)
+    counts, outcome = (await batch_pages.shown(connection, run)).counts, end.outcome
+    if outcome is Outcome.COMPLETED and counts.failed:
+        outcome = Outcome.COMPLETED_WITH_ERRORS
+    result = batch_pages.result(counts, outcome)
+    return await lifecycle.end(
+        connection, end.model_copy(update={"outcome": outcome, "result": result})
+    )
 
 
 def _found(batch: KeptBatch | None) -> KeptBatch:
     if batch is None:
-        raise NotFound("This batch was deleted.", code="run_unknown")
+        raise RunUnknown("This batch was deleted.")
     return batch
 
 
@@ -245,25 +232,17 @@ async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan
     return bool(row and row["asks"])
 
 
-async def _take_in_unplanned(
-    connection: Connection, run: RunRef, user_id: str, order: BatchOrder
-) -> None:
-    """A schedule's batch whose order could not be carried out is there all the same, as failed."""
-    await _take_in(connection, run, user_id, order, ScoringPlan(default=order.model or "champion"))
+async def _plan(connection: Connection, run: RunRef) -> KeptBatch:
+    """Plan a batch that was accepted for a schedule; raises as `batch_plans.of`."""
+    spec = await lifecycle.spec_of(connection, run)
+    if spec is None:
+        raise RunUnknown("This batch was deleted.")
+    order = BatchOrder.model_validate(spec.request)
+    await _keep(connection, run, order, await batch_plans.of(connection, run.tenant_id, order))
+    return _found(await batch_pages.kept(connection, run))
 
 
-async def _take_in(
-    connection: Connection,
-    run: RunRef,
-    user_id: str,
-    order: BatchOrder,
-    plan: ScoringPlan,
-    digest: str = "",
-) -> RunSpec | None:
-    """Write a batch down; None if it was before."""
-    launch = _launch(run, user_id, order, plan).model_copy(update={"digest": digest})
-    if not await lifecycle.accept(connection, launch):
-        return None
+async def _keep(connection: Connection, run: RunRef, order: BatchOrder, plan: ScoringPlan) -> None:
     values = _values(run) | {
         "mode": order.mode.value,
         "plan": Jsonb(plan.model_dump(mode="json")),
@@ -272,24 +251,6 @@ async def _take_in(
         "note": order.note,
     }
     await connection.execute(_KEEP, values)
-    return launch
-
-
-def _launch(run: RunRef, user_id: str, order: BatchOrder, plan: ScoringPlan) -> RunSpec:
-    model = ", ".join(plan.models)
-    asked = BatchInput(tenant_id=run.tenant_id, user_id=user_id)
-    verb = "Compare" if plan.tests else "Score"
-    return RunSpec(
-        run=run,
-        kind=Kind.BATCH,
-        subject_id="leads",
-        user_id=user_id,
-        model=model,
-        summary=f"{verb} leads with {model:.200} for {user_id:.60}"
-        + (f": {order.note:.100}" if order.note else ""),
-        input=asked.model_dump(mode="json"),
-        urgent=False,
-    )
 
 
 def _values(run: RunRef) -> dict[str, Any]:

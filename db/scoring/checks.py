@@ -10,11 +10,13 @@ from db import cursors
 from db.gateway.alerts import raise_alert
 from db.runs import events as event_log
 from db.runs import lifecycle
+from db.runs.leases import Fence
 from db.session import Connection, Database, many, one
 from domain.base import Page
 from domain.errors import NotFound
 from domain.identity.principals import Principal
 from domain.runs.attempts import Attempt
+from domain.runs.errors import RunFinished
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunEnd
 from domain.scoring.checks import (
@@ -31,7 +33,6 @@ from domain.scoring.checks import (
     drift_of,
     fairness_of,
     is_lasting,
-    launch_of,
 )
 from domain.scoring.models import BUILT_IN, ModelKind
 
@@ -102,9 +103,10 @@ class Checks:
         end the run, in one transaction."""
         run, order = ref.run, ref.order
         async with self._database.transaction(run.tenant_id) as connection:
-            await lifecycle.accept(connection, launch_of(run, ref.user_id, order))
-            if await lifecycle.begin(connection, run, attempt.number) is None:
-                return CheckResult(outcome=await lifecycle.refusal(connection, run))
+            try:
+                await lifecycle.begin(connection, run, Fence(1, attempt.number))
+            except RunFinished:
+                return CheckResult(outcome=await lifecycle.outcome_of(connection, run))
         drift = [await self._drift_of(ref, each) for each in await self._models(ref)]
         async with self._database.transaction(run.tenant_id) as connection:
             fairness = await _fairness(connection, run.tenant_id, order)
@@ -119,8 +121,8 @@ class Checks:
             event = NewEvent(type=EventType.CHECK_REPORTED, data=found)
             await event_log.append(connection, run, 1, attempt.number, [event])
             ending = RunEnd(run=run, outcome=Outcome.COMPLETED, result={"alerts": len(alerts)})
-            closed = await lifecycle.close(connection, ending)
-        return CheckResult(outcome=closed.outcome, alerts=len(alerts))
+            ended = await lifecycle.end(connection, ending)
+        return CheckResult(outcome=ended.outcome, alerts=len(alerts))
 
     async def _models(self, ref: CheckRef) -> list[Watched]:
         values = _window(ref) | {"learned": ModelKind.LEARNED.value, "built_in": BUILT_IN}

@@ -9,13 +9,14 @@ from db import cursors
 from db.leads import rescores
 from db.leads.filters import Condition
 from db.runs import events as event_log
-from db.runs import feeds, lifecycle
+from db.runs import feeds, leases, lifecycle
 from db.runs.leases import Lease
 from db.scoring import jobs, plans
 from db.session import Connection, Database, many, one
 from domain.errors import NotFound
 from domain.identity.principals import Principal
 from domain.runs.attempts import Attempt
+from domain.runs.errors import RunFinished
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunEnd, RunRef
 from domain.scoring.jobs import Scored, ScoringTask
@@ -99,19 +100,17 @@ class Scores:
     async def begin(self, wanted: ScoreInput, attempt: Attempt) -> ScoringTask | ScoreResult:
         """Take the run for this attempt and read the lead, or tell how the run has ended.
 
-        Raises NotFound (`lead_unknown`, `run_unknown`, `model_unknown`), Conflict
-        (`model_retired`), Superseded for an attempt that is too late.
+        Raises NotFound (`lead_unknown`, `model_unknown`), Conflict (`model_retired`), RunUnknown,
+        RunCancelled, Superseded for an attempt that is too late.
         """
         run = wanted.run
-        worker = self._lease.key if self._lease else None
         async with self._database.transaction(run.tenant_id) as connection:
-            user = await lifecycle.begin(
-                connection, run, attempt.number, worker, attempt.activity_id
-            )
-            if user is None:
+            try:
+                begun = await lifecycle.begin(connection, run, leases.fence(self._lease, attempt))
+            except RunFinished:
                 return await _ended(connection, run)
             await rescores.take(connection, run, wanted.lead_id)
-            task = await _read(connection, wanted, user)
+            task = await _read(connection, wanted, begun.user_id)
         if not task.leads:
             raise NotFound("There is no such lead.", code="lead_unknown")
         return task
@@ -129,7 +128,7 @@ class Scores:
             event = NewEvent(type=EventType.LEAD_SCORED, data=told)
             await event_log.append(connection, run, 1, attempt, [event])
             result = {"score": scored.score.score, "model_version": scored.assignment.model}
-            await lifecycle.close(
+            await lifecycle.end(
                 connection, RunEnd(run=run, outcome=Outcome.COMPLETED, result=result)
             )
             if await one(connection, _STANDS, _values(run, wanted.lead_id)):
@@ -246,7 +245,7 @@ async def _read(connection: Connection, wanted: ScoreInput, user_id: str) -> Sco
 
 
 async def _ended(connection: Connection, run: RunRef) -> ScoreResult:
-    outcome = await lifecycle.refusal(connection, run)
+    outcome = await lifecycle.outcome_of(connection, run)
     result = await one(connection, _RESULT, _values(run)) or {}
     return ScoreResult(outcome=outcome, **result)
 

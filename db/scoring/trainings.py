@@ -8,10 +8,11 @@ import orjson
 
 from db.leads.filters import STANDING, conditions
 from db.runs import events as event_log
-from db.runs import lifecycle
+from db.runs import leases, lifecycle
 from db.runs.leases import Lease
 from db.session import Connection, Database, many, one
 from domain.runs.attempts import Attempt
+from domain.runs.errors import RunFinished
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunEnd, RunRef
 from domain.scoring.examples import Ended, Examples, Survey
@@ -60,12 +61,10 @@ class Trainings:
         that follows a lead takes at most 12 KB (measured with 100 numbers and 50 event types).
         """
         run = training.run
-        worker = self._lease.key if self._lease else None
         async with self._database.transaction(run.tenant_id) as connection:
-            user = await lifecycle.begin(
-                connection, run, attempt.number, worker, attempt.activity_id
-            )
-            if user is None:
+            try:
+                await lifecycle.begin(connection, run, leases.fence(self._lease, attempt))
+            except RunFinished:
                 return await _ended(connection, run)
         survey = Survey(training.order.wants)
         async for rows in self._pages(training):
@@ -101,12 +100,12 @@ class Trainings:
             result={"model_id": model.id, "metrics": metrics},
         )
         async with self._database.transaction(training.run.tenant_id) as connection:
-            closed = await lifecycle.close(connection, ending)
-        return TrainingResult(outcome=closed.outcome, model_id=model.id, auc=auc)
+            ended = await lifecycle.end(connection, ending)
+        return TrainingResult(outcome=ended.outcome, model_id=model.id, auc=auc)
 
 
 async def _ended(connection: Connection, run: RunRef) -> TrainingResult:
-    outcome = await lifecycle.refusal(connection, run)
+    outcome = await lifecycle.outcome_of(connection, run)
     if outcome is not Outcome.COMPLETED:
         return TrainingResult(outcome=outcome)
     added = await one(connection, _ADDED, {"tenant": run.tenant_id, "run": run.run_id})

@@ -46,16 +46,3 @@ class Message(Contract):
     pinned: bool = False
     tool_calls: list[ToolCallView]
     created_at: datetime
-
-
-class NewMessage(Contract):
-    """A message on its way into a thread. `any_thread`: the caller may write in others' threads."""
-
-    tenant_id: str
-    user_id: str
-    thread_id: str
-    message_id: MessageId
-    text: str
-    policy: Policy
-    model: str
-    any_thread: bool = False

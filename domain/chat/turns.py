@@ -1,20 +1,47 @@
-"""Turns: what answers a message, from the workflow's input to its ending."""
+"""Turns: what answers a message, from the message to the turn's result."""
 
 from domain.base import Contract
-from domain.runs.runs import Outcome, RunEnd, RunRef
+from domain.chat.threads import MessageId, Policy
+from domain.names import Kind
+from domain.runs.runs import Outcome, RunRef, RunSpec
 
 
-class TurnInput(Contract):
-    """What ChatTurn starts with: ids and limits. The words are in Postgres."""
+class TurnLimits(Contract):
+    """How far a turn may go, by the settings of the moment when its message was accepted. The time
+    that people take to decide is not the turn's."""
+
+    max_steps: int
+    limit_seconds: float
+    decision_seconds: float
+
+
+class NewMessage(Contract):
+    """A message on its way into a thread. `any_thread`: the caller may write in others' threads;
+    `first_model` is what the route `model` asks first, for whoever looks at the run."""
+
+    tenant_id: str
+    user_id: str
+    thread_id: str
+    message_id: MessageId
+    text: str
+    policy: Policy
+    model: str
+    first_model: str
+    limits: TurnLimits
+    any_thread: bool = False
+
+
+class TurnInput(TurnLimits):
+    """The input of ChatTurn: ids and limits. The words are in Postgres.
+
+    A turn that did not have the floor when it was accepted may have it when it starts: it asks.
+    """
 
     run: RunRef
     thread_id: str
     user_id: str
     model: str
     has_floor: bool
-    max_steps: int
-    limit_seconds: float
-    decision_seconds: float
     interrupts: str | None = None
 
 
@@ -25,39 +52,6 @@ class TurnResult(Contract):
     steps: int
 
 
-class TurnClosing(Contract):
-    """How to close a turn that did not close itself."""
-
-    run: RunRef
-    outcome: Outcome
-    error_code: str | None = None
-    error_detail: str | None = None
-
-    @classmethod
-    def of(cls, closing: RunEnd) -> "TurnClosing":
-        """A turn's closing is that of any run, without a result."""
-        return cls.model_validate(closing.model_dump(exclude={"result"}))
-
-
-class TurnPlan(Contract):
-    """What the record says about a turn that is to be started."""
-
-    run: RunRef
-    thread_id: str
-    user_id: str
-    model: str
-    has_floor: bool
-    interrupts: str | None
-    finished: bool
-
-
-class Accepted(Contract):
-    """Which run answers a message, and how to start it if it may not have been started."""
-
-    run_id: str
-    plan: TurnPlan | None = None
-
-
 class FloorState(Contract):
     """Whether a turn has the floor, and who has it instead; `finished`: it has ended, by somebody
     else's hand."""
@@ -65,3 +59,26 @@ class FloorState(Contract):
     has_floor: bool
     finished: bool
     holder: str | None = None
+
+
+def spec_of(message: NewMessage, run: RunRef, user_id: str, floor: str | None) -> RunSpec:
+    """Return the turn that answers a message in the thread of a user, whose floor another run may
+    hold."""
+    input = TurnInput(
+        run=run,
+        thread_id=message.thread_id,
+        user_id=user_id,
+        model=message.model,
+        has_floor=floor is None,
+        interrupts=floor if message.policy is Policy.INTERRUPT else None,
+        **message.limits.model_dump(),
+    )
+    return RunSpec(
+        run=run,
+        kind=Kind.TURN,
+        subject_id=message.thread_id,
+        user_id=user_id,
+        model=message.first_model,
+        summary=f"{user_id:.60} asks {message.first_model:.60} in thread {message.thread_id}",
+        input=input.model_dump(mode="json"),
+    )

@@ -1,9 +1,12 @@
 """Runs: what every kind of work has in common, whatever it does."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
+from domain import names
 from domain.base import Contract
 from domain.names import Kind
 
@@ -23,6 +26,42 @@ class RunStatus(StrEnum):
     WAITING = "waiting"
     CANCELLING = "cancelling"
     FINISHED = "finished"
+
+
+class Verb(StrEnum):
+    """What happens to a run. `cancel` only notes that somebody asked for it."""
+
+    ACCEPT = "accept"
+    BEGIN = "begin"
+    WAIT = "wait"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    END = "end"
+
+
+Transition = tuple[RunStatus | None, RunStatus]
+# All that a verb may do: anything else leaves a run as it is. A run that does not wait for another
+# one is running when it is accepted.
+TRANSITIONS: Mapping[Verb, frozenset[Transition]] = MappingProxyType(
+    {
+        Verb.ACCEPT: frozenset({(None, RunStatus.QUEUED), (None, RunStatus.RUNNING)}),
+        Verb.BEGIN: frozenset(
+            (status, RunStatus.RUNNING)
+            for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+        ),
+        Verb.WAIT: frozenset(
+            {(RunStatus.QUEUED, RunStatus.WAITING), (RunStatus.RUNNING, RunStatus.WAITING)}
+        ),
+        Verb.RESUME: frozenset({(RunStatus.WAITING, RunStatus.RUNNING)}),
+        Verb.CANCEL: frozenset(
+            (status, RunStatus.CANCELLING)
+            for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+        ),
+        Verb.END: frozenset(
+            (status, RunStatus.FINISHED) for status in RunStatus if status is not RunStatus.FINISHED
+        ),
+    }
+)
 
 
 class Outcome(StrEnum):
@@ -47,10 +86,20 @@ class RunRef(Contract):
     tenant_id: str
     run_id: str
 
+    @classmethod
+    def of_workflow(cls, workflow_id: str) -> "RunRef":
+        """Return the run that a workflow id stands for."""
+        return cls(tenant_id=names.tenant_of(workflow_id), run_id=names.run_of(workflow_id))
+
     @property
     def key(self) -> dict[str, str]:
         """The parameters `tenant` and `run` of a statement about this run."""
         return {"tenant": self.tenant_id, "run": self.run_id}
+
+    @property
+    def workflow_id(self) -> str:
+        """The id of the run's workflow."""
+        return names.workflow_id(self.tenant_id, self.run_id)
 
 
 class RunError(Contract):
@@ -80,7 +129,7 @@ class Run(Contract):
 
 
 class RunEnd(Contract):
-    """How to close a run. `result` joins the data of `run.finished`."""
+    """The end of a run, to be written. `result` joins the data of `run.finished`."""
 
     run: RunRef
     outcome: Outcome
@@ -89,11 +138,20 @@ class RunEnd(Contract):
     result: dict[str, Any] = {}
 
 
+class EndedRun(Contract):
+    """A run that has ended, by this call or an earlier one. `next_run`: the turn that was given the
+    floor, or the score that a change of a lead asks for in place of this one."""
+
+    outcome: Outcome
+    next_run: str | None = None
+
+
 class RunSpec(Contract):
-    """A run that is to be started: its workflow's input, and what the Web UI shows of it.
+    """All that a start of a run needs: its workflow's input, and what the Web UI shows of it.
 
     `delay_seconds` lets what follows at once join this run; `model` is what its row says; `digest`
-    is that of the order which a caller's key stands for.
+    is that of the request which a caller's key stands for. `request` is what a schedule asks for:
+    it is resolved when the run begins, not when the schedule is made.
     """
 
     run: RunRef
@@ -103,14 +161,13 @@ class RunSpec(Contract):
     model: str
     summary: str
     input: dict[str, Any]
+    request: dict[str, Any] = {}
     delay_seconds: float = 0
-    urgent: bool = True
     digest: str = ""
 
 
-class Closed(Contract):
-    """A run has ended, by this call or by an earlier one. `next_run`: a turn that was given the
-    floor, or the score that a change asks for in place of this one."""
+class RunInput(Contract):
+    """The input of a workflow that a schedule may start: then it brings the `spec` of its run,
+    which nobody has accepted yet."""
 
-    outcome: Outcome
-    next_run: str | None = None
+    spec: RunSpec | None = None

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from domain.base import Contract, StrictModel
-from domain.names import ID_PATTERN
-from domain.runs.runs import Outcome
-from domain.scoring.batches import BatchOrder, Note
+from domain.names import ID_PATTERN, Kind, run_id
+from domain.runs.runs import Outcome, RunRef, RunSpec
+from domain.scoring import checks
+from domain.scoring.batches import BatchOrder, Note, scheduled_spec
 from domain.scoring.checks import CheckOrder
 
 ScheduleId = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -58,6 +59,15 @@ class NewSchedule(StrictModel):
     work: ScheduledWork = ScheduledWork()
     note: Note = ""
     paused: bool = False
+
+    def run_spec(self, tenant_id: str) -> RunSpec:
+        """Return the run that is started each time; Temporal appends the time to its id."""
+        user_id = f"schedule {self.id}"
+        if self.work.kind == "check":
+            run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.CHECK, self.id))
+            return checks.launch_of(run, user_id, self.work.check)
+        run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.BATCH, self.id))
+        return scheduled_spec(run, user_id, self.work.batch)
 
 
 class PastRun(Contract):

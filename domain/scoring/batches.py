@@ -1,5 +1,6 @@
 """Batches: many leads scored by one run, its plan, its parts and its counts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from domain.base import Contract, StrictModel
 from domain.fields import OneLine, Storable
 from domain.leads.leads import LeadFilter, LeadId
-from domain.runs.runs import Outcome, RunEnd, RunRef
+from domain.names import Kind
+from domain.runs.runs import Outcome, RunInput, RunRef, RunSpec
 from domain.scoring.experiments import ArmName, ModelId, ScoringPlan
 
 Note = Annotated[OneLine, Field(max_length=200)]
@@ -65,14 +67,12 @@ class BatchOrder(StrictModel):
         return self
 
 
-class BatchInput(Contract):
-    """What LeadBatch starts with. A batch that a schedule starts brings its `order`; one that the
-    API accepted has it in the record. `cursor`: how far an earlier run of the same workflow
-    had come when it began a new history."""
+class BatchInput(RunInput):
+    """The input of LeadBatch; what to score is in the record. `cursor`: how far an earlier run of
+    the same workflow had come when it began a new history."""
 
     tenant_id: str
     user_id: str
-    order: BatchOrder | None = None
     cursor: str = ""
     paused: bool = False
 
@@ -157,20 +157,6 @@ class BatchResult(Contract):
     failed: int
 
 
-class BatchRef(Contract):
-    """A batch that begins, and what was asked for."""
-
-    run: RunRef
-    asked: BatchInput
-
-
-class BatchClosing(Contract):
-    """How to close a batch. A schedule's batch that could not even be opened is taken in first."""
-
-    ending: RunEnd
-    asked: BatchInput
-
-
 class Pausing(Contract):
     """Whether a batch rests, and why."""
 
@@ -228,3 +214,26 @@ class Estimate(Contract):
     cost_micros: int | None
     seconds: float
     basis: str
+
+
+def spec_of(run: RunRef, user_id: str, request: BatchOrder, models: Sequence[str]) -> RunSpec:
+    """Return the run that scores a batch with these models."""
+    model = ", ".join(models)
+    verb = "Compare" if request.mode is BatchMode.TEST else "Score"
+    note = f": {request.note:.100}" if request.note else ""
+    return RunSpec(
+        run=run,
+        kind=Kind.BATCH,
+        subject_id="leads",
+        user_id=user_id,
+        model=model,
+        summary=f"{verb} leads with {model:.200} for {user_id:.60}{note}",
+        input=BatchInput(tenant_id=run.tenant_id, user_id=user_id).model_dump(mode="json"),
+    )
+
+
+def scheduled_spec(run: RunRef, user_id: str, request: BatchOrder) -> RunSpec:
+    """Return the run that scores a batch for a schedule: its models are chosen when it begins."""
+    models = request.models or (request.model or "champion",)
+    spec = spec_of(run, user_id, request, models)
+    return spec.model_copy(update={"request": request.model_dump(mode="json")})

@@ -11,7 +11,7 @@ from domain.base import Contract, StrictModel
 from domain.fields import storable
 from domain.gateway.alerts import AlertKind, NewAlert
 from domain.names import Kind
-from domain.runs.runs import Outcome, RunRef, RunSpec
+from domain.runs.runs import Outcome, RunInput, RunRef, RunSpec
 from domain.scoring.inputs import level_text
 from domain.scoring.models import Baseline, Histogram
 from domain.scoring.stability import chance, stability
@@ -44,7 +44,7 @@ class CheckOrder(StrictModel):
     least: int = Field(default=30, ge=1)
 
 
-class CheckInput(Contract):
+class CheckInput(RunInput):
     """What ScoreCheck starts with; the run's id is in the workflow's own."""
 
     tenant_id: str
@@ -246,7 +246,6 @@ def launch_of(run: RunRef, user_id: str, order: CheckOrder) -> RunSpec:
         model="",
         summary=f"Check the scores of {order.days:g} days for {user_id:.60}",
         input=asked.model_dump(mode="json"),
-        urgent=False,
     )
 
 

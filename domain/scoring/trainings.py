@@ -65,5 +65,4 @@ def launch_of(tenant_id: str, user_id: str, order: TrainingOrder, mark: str) -> 
         model=order.algorithm,
         summary=f"Learn {order.name} ({order.algorithm}) for {user_id:.60}",
         input=asked.model_dump(mode="json"),
-        urgent=False,
     )

@@ -50,7 +50,6 @@ MODEL_ROWS = (
     "INSERT INTO experiments VALUES ('victim', 'x', '[]', NULL, 'stopped', 'vera')",
     "INSERT INTO checks SELECT tenant_id, id, '{}', '[]', NULL, 0 FROM runs"
     " WHERE tenant_id = 'victim'",
-    "INSERT INTO run_specs SELECT tenant_id, id, '{}' FROM runs WHERE tenant_id = 'victim'",
 )
 
 

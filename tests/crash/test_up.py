@@ -213,7 +213,7 @@ class TestChild:
         deaf = Program(**{**vars(deaf), "command": (*deaf.command, str(sign))})
         async with watching(home, "part") as (watch, _):
             child = watch.keep(deaf)
-            await eventually(lambda: _true(child.signed))
+            await eventually(lambda: _true(child.ready))
             process = psutil.Process(child.pid)
 
             await watch.stop("part")
@@ -303,7 +303,7 @@ class TestPreparation:
             assert key
             assert home.read("api_key") == key
             assert (home.path / "api_key").stat().st_mode & 0o777 == 0o600
-            home.keep("api_key", "pdr_default_00000000_of-another-database")
+            home.write("api_key", "pdr_default_00000000_of-another-database")
             await self.prepare(home, server)
             assert home.read("api_key") != "pdr_default_00000000_of-another-database"
 

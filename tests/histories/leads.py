@@ -81,19 +81,11 @@ class LeadRecorder:
         return run
 
     def batch_scheduled(self) -> str:
-        work = {"batch": {"selection": {"ids": self._leads}}}
-        spec = {"every_seconds": 86_400}
-        schedule = f"h{uuid4().hex[:8]}"
-        body = {"id": schedule, "spec": spec, "work": work}
-        path = "/api/v1/schedules"
-        self._team.boss.post(path, json=body).raise_for_status()
-        self._team.boss.post(f"{path}/{schedule}/trigger").raise_for_status()
+        """A schedule started it: its first line accepts it."""
+        return self._scheduled({"batch": {"selection": {"ids": self._leads}}})
 
-        def last() -> list[dict[str, str]]:
-            return list(self._team.boss.get(f"{path}/{schedule}").json()["last_runs"])
-
-        wait_until(last)
-        return last()[0]["run_id"]
+    def check_scheduled(self) -> str:
+        return self._scheduled({"kind": "check", "check": {"days": 1}})
 
     def trained(self) -> str:
         cells = map(generated.as_cells, generated.generate(300, 4))
@@ -119,6 +111,18 @@ class LeadRecorder:
     def _cancel(self, run: str) -> str:
         self._team.boss.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
         return run
+
+    def _scheduled(self, work: dict[str, object]) -> str:
+        path, schedule = "/api/v1/schedules", f"h{uuid4().hex[:8]}"
+        body = {"id": schedule, "spec": {"every_seconds": 86_400}, "work": work}
+        self._team.boss.post(path, json=body).raise_for_status()
+        self._team.boss.post(f"{path}/{schedule}/trigger").raise_for_status()
+
+        def last() -> list[dict[str, str]]:
+            return list(self._team.boss.get(f"{path}/{schedule}").json()["last_runs"])
+
+        wait_until(last)
+        return last()[0]["run_id"]
 
     def _many(self, count: int) -> list[str]:
         ids = [f"h{uuid4().hex[:12]}" for _ in range(count)]
@@ -148,5 +152,5 @@ LEAD_BRANCHES: dict[str, dict[str, str]] = {
         "batch_scheduled": "completed",
     },
     "ModelTraining": {"trained": "completed", "training_failed": "failed"},
-    "ScoreCheck": {"checked": "completed"},
+    "ScoreCheck": {"checked": "completed", "check_scheduled": "completed"},
 }

@@ -18,9 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.tools.calls import ToolActivities
     from domain import names
     from domain.chat.steps import CallVerdict, StepRef, StepVerdict
-    from domain.chat.turns import TurnClosing, TurnInput, TurnResult
-    from domain.runs.runs import Outcome
-    from domain.tools.calls import CallRef, CallSettling, CallStatus
+    from domain.chat.turns import TurnInput, TurnResult
+    from domain.runs.runs import Outcome, RunEnd
+    from domain.tools.calls import CallRef, CallStatus, SkippedCall
     from domain.tools.decisions import DecisionRef, Verdict
     from workflows import endings, policy
     from workflows.chat.budget import NextStep, StepBudget
@@ -76,13 +76,13 @@ class ChatTurn:
         try:
             result = await self._work
         except (asyncio.CancelledError, FailureError) as error:
-            result = await self._close(self._ending(error))
-        endings.tell(result.outcome)
+            result = await self._close(self._end_of(error))
+        endings.set_outcome_attribute(result.outcome)
         return result
 
     async def _answer(self) -> TurnResult:
         if not self._input.has_floor and not await self._wait_for_floor():
-            return await self._close(self._ended(Outcome.CANCELLED))
+            return await self._close(self._end(Outcome.CANCELLED))
         while step := self._budget.next_step():
             verdict = await self._take_step(step)
             if verdict.closed:
@@ -95,8 +95,8 @@ class ChatTurn:
                 # A message was steered in: it deserves a step of its own.
                 self._budget.grant_one()
             if self._budget.time_is_up():
-                return await self._close(self._ended(Outcome.TIMED_OUT))
-        return await self._close(self._ended(Outcome.EXHAUSTED))
+                return await self._close(self._end(Outcome.TIMED_OUT))
+        return await self._close(self._end(Outcome.EXHAUSTED))
 
     async def _finished(self, verdict: StepVerdict) -> TurnResult:
         await self._hand_over(verdict.next_run)
@@ -238,16 +238,16 @@ class ChatTurn:
     async def _skip(self, ref: CallRef, status: CallStatus, reason: str) -> None:
         await workflow.execute_local_activity_method(
             ToolActivities.settle_call,
-            CallSettling(call=ref, status=status, reason=reason),
+            SkippedCall(call=ref, status=status, reason=reason),
             **policy.STORE,
         )
 
-    async def _close(self, closing: TurnClosing) -> TurnResult:
-        closed = await workflow.execute_local_activity_method(
-            TurnActivities.close_turn, closing, **policy.STORE
+    async def _close(self, end: RunEnd) -> TurnResult:
+        ended = await workflow.execute_local_activity_method(
+            TurnActivities.close_turn, end, **policy.STORE
         )
-        await self._hand_over(closed.next_run)
-        return TurnResult(outcome=closed.outcome, steps=self._budget.taken)
+        await self._hand_over(ended.next_run)
+        return TurnResult(outcome=ended.outcome, steps=self._budget.taken)
 
     async def _hand_over(self, next_run: str | None) -> None:
         if next_run is not None:
@@ -261,13 +261,13 @@ class ChatTurn:
         except ApplicationError:
             return
 
-    def _ending(self, error: BaseException) -> TurnClosing:
+    def _end_of(self, error: BaseException) -> RunEnd:
         if self._interrupted and is_cancelled_exception(error):
-            return self._ended(Outcome.INTERRUPTED)
-        return TurnClosing.of(endings.closing(self._input.run, error))
+            return self._end(Outcome.INTERRUPTED)
+        return endings.end_of(self._input.run, error)
 
-    def _ended(self, outcome: Outcome) -> TurnClosing:
-        return TurnClosing(run=self._input.run, outcome=outcome)
+    def _end(self, outcome: Outcome) -> RunEnd:
+        return RunEnd(run=self._input.run, outcome=outcome)
 
     def _report(self, line: str) -> None:
         self._lines = [*self._lines[-19:], f"- {line}"]

@@ -11,10 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from domain import names
     from domain.runs.runs import Outcome, RunEnd, RunRef
     from domain.scoring.batches import (
-        BatchClosing,
         BatchInput,
         BatchOpening,
-        BatchRef,
         BatchResult,
         Chunk,
         ChunkRef,
@@ -31,11 +29,10 @@ class LeadBatch:
     """Score many leads. It never fails: failures of leads are rows, other failures an outcome."""
 
     @workflow.init
-    def __init__(self, asked: BatchInput) -> None:
-        run_id = names.run_of(workflow.info().workflow_id)
-        self._run = RunRef(tenant_id=asked.tenant_id, run_id=run_id)
-        self._asked = asked
-        self._paused = asked.paused
+    def __init__(self, input: BatchInput) -> None:
+        self._run = RunRef.of_workflow(workflow.info().workflow_id)
+        self._input = input
+        self._paused = input.paused
         self._noting = asyncio.Lock()
         self._over_budget = False
         self._total = self._scored = self._failed = 0
@@ -53,21 +50,22 @@ class LeadBatch:
         await self._note("")
 
     @workflow.run
-    async def run(self, asked: BatchInput) -> BatchResult:
+    async def run(self, input: BatchInput) -> BatchResult:
         try:
-            ending = RunEnd(run=self._run, outcome=await self._score(asked))
+            run = await endings.accept_run(input)
+            end = RunEnd(run=run, outcome=await self._score(input))
         except (asyncio.CancelledError, FailureError) as error:
-            ending = endings.closing(self._run, error)
+            end = endings.end_of(self._run, error)
         result = await workflow.execute_local_activity_method(
-            BatchActivities.close_batch, BatchClosing(ending=ending, asked=asked), **policy.STORE
+            BatchActivities.close_batch, end, **policy.STORE
         )
-        endings.tell(result.outcome)
+        endings.set_outcome_attribute(result.outcome)
         return result
 
-    async def _score(self, asked: BatchInput) -> Outcome:
+    async def _score(self, input: BatchInput) -> Outcome:
         opening = await workflow.execute_activity_method(
             BatchActivities.open_batch,
-            BatchRef(run=self._run, asked=asked),
+            self._run,
             summary="count the leads",
             **policy.BATCH,
         )
@@ -75,7 +73,7 @@ class LeadBatch:
         self._reach(opening.scored, opening.failed)
         if opening.finished:
             return Outcome.COMPLETED
-        cursor, plans = asked.cursor, 0
+        cursor, plans = input.cursor, 0
         while True:
             plan = await workflow.execute_activity_method(
                 BatchActivities.plan_chunks,
@@ -135,8 +133,8 @@ class LeadBatch:
 
     async def _begin_anew(self, cursor: str) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        update = {"cursor": cursor, "paused": self._paused, "order": None}
-        workflow.continue_as_new(self._asked.model_copy(update=update))
+        update = {"cursor": cursor, "paused": self._paused, "spec": None}
+        workflow.continue_as_new(self._input.model_copy(update=update))
 
     def _reach(self, scored: int, failed: int) -> None:
         """Chunks that run beside each other report in any order."""

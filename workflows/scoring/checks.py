@@ -19,18 +19,18 @@ class ScoreCheck:
     """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
 
     @workflow.run
-    async def run(self, asked: CheckInput) -> CheckResult:
-        run_id = names.run_of(workflow.info().workflow_id)
-        run = RunRef(tenant_id=asked.tenant_id, run_id=run_id)
-        ref = CheckRef(run=run, user_id=asked.user_id, order=asked.order)
-        return await endings.settled(
-            run, self._check(ref), lambda outcome: CheckResult(outcome=outcome)
+    async def run(self, input: CheckInput) -> CheckResult:
+        return await endings.run_to_end(
+            RunRef.of_workflow(workflow.info().workflow_id),
+            self._check(input),
+            lambda outcome: CheckResult(outcome=outcome),
         )
 
-    async def _check(self, ref: CheckRef) -> CheckResult:
+    async def _check(self, input: CheckInput) -> CheckResult:
+        run = await endings.accept_run(input)
         result = await workflow.execute_activity_method(
             CheckActivities.check_scores,
-            ref,
+            CheckRef(run=run, user_id=input.user_id, order=input.order),
             summary="look for drift and unfairness",
             schedule_to_close_timeout=_LIMIT,
             **policy.BATCH,

@@ -1,4 +1,4 @@
-"""Leads: one workflow per score, from the question to what screens are told."""
+"""Scores: one workflow per score of a lead, from the request to its outcome."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.scoring.scores import ScoreInput, ScoreResult
     from workflows import endings, policy
 
-# What a change has asked for comes, even if everything was away for long.
+# The score of a change comes, even if everything was away for long.
 _LIMIT = timedelta(days=1)
 
 
@@ -21,31 +21,31 @@ class LeadScore:
     """Score one lead. It never fails: what went wrong is an outcome in the record."""
 
     @workflow.run
-    async def run(self, wanted: ScoreInput) -> ScoreResult:
-        return await endings.settled(
-            wanted.run, self._score(wanted), lambda outcome: ScoreResult(outcome=outcome)
+    async def run(self, input: ScoreInput) -> ScoreResult:
+        return await endings.run_to_end(
+            input.run, self._score(input), lambda outcome: ScoreResult(outcome=outcome)
         )
 
-    async def _score(self, wanted: ScoreInput) -> ScoreResult:
+    async def _score(self, input: ScoreInput) -> ScoreResult:
         result = await workflow.execute_activity_method(
             LeadActivities.score_lead,
-            wanted,
-            summary=f"score {wanted.lead_id}",
+            input,
+            summary=f"score {input.lead_id}",
             schedule_to_close_timeout=_LIMIT,
             **policy.MODEL,
         )
         if result.score is not None:
             workflow.set_current_details(f"**{result.score:g}** by {result.model_version}")
         if result.shadows:
-            await self._shadow(wanted)
+            await self._shadow(input)
         return result
 
-    async def _shadow(self, wanted: ScoreInput) -> None:
+    async def _shadow(self, input: ScoreInput) -> None:
         with suppress(FailureError):
             await workflow.execute_activity_method(
                 LeadActivities.score_shadows,
-                wanted,
-                summary=f"shadows of {wanted.lead_id}",
+                input,
+                summary=f"shadows of {input.lead_id}",
                 schedule_to_close_timeout=_LIMIT,
                 **policy.MODEL,
             )

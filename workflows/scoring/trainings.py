@@ -18,16 +18,16 @@ class ModelTraining:
     """Learn a model. It never fails: what went wrong is an outcome in the record."""
 
     @workflow.run
-    async def run(self, training: TrainingInput) -> TrainingResult:
-        return await endings.settled(
-            training.run, self._train(training), lambda outcome: TrainingResult(outcome=outcome)
+    async def run(self, input: TrainingInput) -> TrainingResult:
+        return await endings.run_to_end(
+            input.run, self._train(input), lambda outcome: TrainingResult(outcome=outcome)
         )
 
-    async def _train(self, training: TrainingInput) -> TrainingResult:
+    async def _train(self, input: TrainingInput) -> TrainingResult:
         result = await workflow.execute_activity_method(
             TrainingActivities.train_model,
-            training,
-            summary=f"learn {training.order.name}",
+            input,
+            summary=f"learn {input.order.name}",
             task_queue=names.TaskQueue.LEARNING,
             schedule_to_close_timeout=_LIMIT,
             **policy.TRAINING,

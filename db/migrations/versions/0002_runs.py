@@ -37,7 +37,9 @@ CREATE TABLE runs (
     active_at timestamptz NOT NULL DEFAULT now(),
     checked_at timestamptz,
     finished_at timestamptz,
-    PRIMARY KEY (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT runs_finished CHECK ((status = 'finished') = (finished_at IS NOT NULL)),
+    CONSTRAINT runs_outcome CHECK ((outcome IS NOT NULL) = (finished_at IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX runs_by_time ON runs (tenant_id, created_at, id);
 CREATE INDEX runs_open ON runs (tenant_id, id) WHERE finished_at IS NULL;
@@ -56,7 +58,7 @@ CREATE TABLE run_events (
 CREATE TABLE run_specs (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
-    launch jsonb NOT NULL,
+    spec jsonb NOT NULL,
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );

@@ -33,7 +33,6 @@ CREATE TABLE turns (
     thread_id text NOT NULL,
     message_id text NOT NULL,
     position integer NOT NULL,
-    interrupts text,
     PRIMARY KEY (tenant_id, run_id),
     UNIQUE (tenant_id, thread_id, position),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE,

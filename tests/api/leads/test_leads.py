@@ -277,8 +277,9 @@ class TestOnDemand:
 
         answer = team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=wait)
 
-        found = problem(answer, 409, "model_credentials")
-        assert team.boss.run(found["run_id"])["outcome"] == "failed"
+        refused = problem(answer, 409, "score_failed")
+        assert refused["cause"] == "model_credentials"
+        assert team.boss.run(refused["run_id"])["outcome"] == "failed"
         problem(team.boss.get(f"{SCORING}/leads/a"), 404, "lead_unscored")
 
 
@@ -292,7 +293,7 @@ class TestOffline:
 
         answer = team.boss.post(f"{SCORING}/leads", json=body, headers=wait)
 
-        problem(answer, 409, "model_offline")
+        assert problem(answer, 409, "score_failed")["cause"] == "model_offline"
         assert team.current("a")["model_version"] == "starter.0"
 
 

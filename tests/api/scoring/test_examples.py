@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db.runs.launched import LaunchedRuns
+from db.endings import ON_END
+from db.runs.runs import Runs
 from db.scoring import subjects
 from db.scoring.trainings import Trainings
 from db.session import database_of, many
@@ -57,7 +58,7 @@ class TestExamples:
             WHERE tenant_id = %(tenant)s ORDER BY outcome_at DESC
         """
         try:
-            await LaunchedRuns(database).accept(launch)
+            await Runs(database, ON_END).accept(launch)
             training = TrainingInput(run=launch.run, user_id="boss", order=order)
             attempt = Attempt(number=9, activity_id="1")
             examples = await Trainings(database).examples(training, attempt)

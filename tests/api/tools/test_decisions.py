@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.tools.decisions import digest_of
+from domain.tools.decisions import call_digest
 from testing.problems import problem
 from testing.prompts import prompts
 from testing.stack import Api, Event, Stack
@@ -56,7 +56,7 @@ class TestDecisions:
         question = asked(api, run)
         assert (question["tool"], question["arguments"]) == ("delete_task", {"number": 1})
         assert question["reason"] == "ask_first"
-        assert question["digest"] == digest_of("delete_task", {"number": 1})
+        assert question["digest"] == call_digest("delete_task", {"number": 1})
         waiting = api.run(run)
         assert waiting["status"] == "waiting"
         (shown,) = waiting["decisions"]
@@ -119,7 +119,7 @@ class TestDecisions:
     def test_other_arguments_than_those_shown_are_refused(self, api: Api) -> None:
         run = api.say(api.thread(), DELETE)
         question = asked(api, run)
-        other = digest_of("delete_task", {"number": 2})
+        other = call_digest("delete_task", {"number": 2})
 
         refused = decide(api, run, question, "approve", digest=other)
 

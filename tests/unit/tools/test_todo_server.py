@@ -1,4 +1,4 @@
-"""The task server over real MCP transports: in memory, HTTP and stdio."""
+"""The to-do server over real MCP transports: in memory, HTTP and stdio."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.types import CallToolResult, RequestParamsMeta, TextContent
 from pydantic import SecretStr
 
-from adapters.tools.task_server import KEY_META, stdio_key
+from adapters.tools.todo_server import KEY_META, stdio_key
 from domain.errors import ToolFailed, Unauthenticated, Unavailable
 from domain.settings import Settings
 from domain.tools.tools import ToolResult
+from testing.fakes.todos import TodosInMemory
 from testing.tool_servers import (
     ANN,
     STDIO_TASKS,
-    TodosInMemory,
     api,
     caller,
     mcp_client,
@@ -162,7 +162,7 @@ class TestTasksOverHttp:
             others = {"perdure/tenant": "other", "perdure/user": "bob"}
             await client.call_tool("add_task", {"title": "milk"}, meta=meta(others))
 
-        assert set(store.tasks) == {("acme", "ann")}
+        assert set(store.todos) == {("acme", "ann")}
 
     @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "x"}, {"Authorization": "Bearer x"}])
     async def test_a_stranger_gets_401(self, headers: dict[str, str]) -> None:
