@@ -1,4 +1,4 @@
-"""LiteLLM, set up once for this process; everyone here takes it from this module."""
+"""LiteLLM, set up once for this process; import it from this module only."""
 
 import os
 import warnings
@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", message="Item .* on TypedDict class", category
 
 
 def _ollama_model(_: Any, model: str, **__: Any) -> dict[str, Any]:
-    """What LiteLLM's own method says when the server is silent, except for the tools."""
+    """Answer as LiteLLM's own method does when the server is silent, except for the tools."""
     return {
         "key": model,
         "litellm_provider": "ollama",
@@ -45,10 +45,10 @@ def _ollama_model(_: Any, model: str, **__: Any) -> dict[str, Any]:
 OllamaModelInfo.get_runtime_model_info = _ollama_model
 
 
-async def _nobody_listens(*_: Any, **__: Any) -> None:
-    """LiteLLM's own callbacks have no part here."""
+async def _no_callbacks(*_: Any, **__: Any) -> None:
+    """Call none of LiteLLM's own callbacks."""
 
 
 # Per call they price the answer twice and build a log entry: a fifth of the CPU of a short call.
-Logging.dispatch_success_handlers = _nobody_listens
+Logging.dispatch_success_handlers = _no_callbacks
 Logging.response_cost_calculator = lambda *_, **__: None

@@ -11,18 +11,22 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from adapters.readiness import say_ready
-from adapters.tools.http import TaskEndpoint
+from adapters.tools.http import TodoEndpoint
 from api import health, interface, problems
 from api.chat import messages, threads, todo
-from api.edge import Edge
+from api.edge import RequestLimits
 from api.gateway import alerts, budgets, models, prompts, usage
 from api.identity.authentication import Authenticator
+from api.interface import VERSION
 from api.leads import leads
 from api.runs import runs
+from api.runs.launching import Launcher
+from api.runs.rescue import LeaseMonitor
+from api.runs.streaming import Hub
 from api.schedules import schedules
-from api.scoring import audits, batches, experiments, scores
+from api.scoring import audits, batches, checks, experiments, scores, trainings
 from api.scoring import models as scoring_models
-from api.wiring import made
+from api.wiring import build_parts
 from db.identity.tenants import Keys
 from db.session import database_of
 from db.tools.todos import Todos
@@ -30,32 +34,32 @@ from domain.settings import Settings
 
 _ROUTES = (
     *(health, threads, messages, runs, todo, models, usage, budgets, prompts, alerts),
-    *(leads, scores, batches, scoring_models, experiments, audits, schedules),
+    *(leads, scores, batches, scoring_models, trainings, experiments, audits, checks, schedules),
 )
 _log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over these settings."""
+    """Build the API over these settings. Raises SettingsInvalid."""
     database = database_of(settings)
     authenticator = Authenticator(Keys(database), settings.secret.get_secret_value())
-    mcp = TaskEndpoint(Todos(database), authenticator, settings.allowed_hosts)
+    mcp = TodoEndpoint(Todos(database), authenticator, settings.allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await database.open()
             stack.push_async_callback(database.close)
-            state = app.state.perdure = await made(settings, database, authenticator)
+            parts = app.state.parts = await build_parts(settings, database, authenticator)
             await stack.enter_async_context(mcp.run())
-            for work in (state.hub.run(), state.launcher.sweep(), state.lease_monitor.run()):
+            for work in (parts[Hub].run(), parts[Launcher].sweep(), parts[LeaseMonitor].run()):
                 task = asyncio.create_task(work)
                 task.add_done_callback(_end_process)
                 stack.callback(task.cancel)
             say_ready(settings)
             yield
 
-    app = FastAPI(title="Perdure", version="0.1.0", lifespan=lifespan, openapi_url=None)
+    app = FastAPI(title="Perdure", version=VERSION, lifespan=lifespan, openapi_url=None)
     registry = CollectorRegistry()
     app.state.registry = registry
     problems.install(app)
@@ -63,12 +67,12 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in _ROUTES:
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", mcp))
-    app.add_middleware(Edge, registry=registry)
+    app.add_middleware(RequestLimits, registry=registry)
     return app
 
 
 def _end_process(task: asyncio.Task[None]) -> None:
-    """Without its hub or its sweep a process only seems alive: better to be started again."""
+    """End the process: without its hub or its sweep it only seems alive."""
     if not task.cancelled():
         _log.critical("background work ended", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)

@@ -1,48 +1,66 @@
-"""Dependencies of routes: the process's state, and callers with the scope that a route asks for."""
+"""Dependencies of routes: the parts of the process by their type, and callers by their scope."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from api.state import State
+from api.identity.authentication import Authenticator
 from domain.errors import Forbidden
 from domain.identity.principals import Principal, Scope, first_role
+from domain.settings import Settings
 
 SUBPROTOCOL = "perdure"
+Part = TypeVar("Part")
 
 
-async def state_of(request: HTTPConnection) -> State:
-    """The state that the app's lifespan made."""
-    state: State = request.app.state.perdure
-    return state
+def provide(kind: type[Part]) -> Callable[..., Awaitable[Part]]:
+    """Return a dependency that gives the process's part of this type.
+
+    It is a coroutine, because FastAPI would run a plain function in a thread.
+    """
+
+    async def part(connection: HTTPConnection) -> Part:
+        found: Part = connection.app.state.parts[kind]
+        return found
+
+    return part
 
 
-Parts = Annotated[State, Depends(state_of)]
+InstallationSettings = Annotated[Settings, Depends(provide(Settings))]
 
 
 def requires(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    """A dependency that gives the caller, if the caller holds the scope (else 401 or 403)."""
+    """Return a dependency that gives the caller if they hold the scope, else 401 or 403."""
 
-    async def caller(request: HTTPConnection, parts: Parts) -> Principal:
-        headers = request.headers
-        principal = await parts.authenticator(
-            headers.get("authorization") or _of_socket(request), headers.get("x-api-key")
+    async def caller(
+        connection: HTTPConnection,
+        authenticate: Annotated[Authenticator, Depends(provide(Authenticator))],
+    ) -> Principal:
+        headers = connection.headers
+        principal = await authenticate(
+            headers.get("authorization") or _authorization_of_socket(connection),
+            headers.get("x-api-key"),
         )
-        if not principal.may(scope):
-            role = first_role(scope).name.lower()
-            raise Forbidden(
-                f"This needs the scope {scope}: the role {role}, or a higher one.", scope=scope
-            )
+        check_scope(principal, scope)
         return principal
 
     caller.__dict__["scope"] = scope
     return caller
 
 
-def _of_socket(request: HTTPConnection) -> str | None:
-    """Browsers cannot send headers with a WebSocket: there the token is the second subprotocol,
-    behind `perdure`."""
-    offered: list[str] = request.scope.get("subprotocols") or []
+def check_scope(caller: Principal, scope: Scope) -> None:
+    """Raise Forbidden, with the lowest role that will do, unless the caller holds the scope."""
+    if not caller.may(scope):
+        role = first_role(scope).name.lower()
+        raise Forbidden(
+            f"This needs the scope {scope}: the role {role}, or a higher one.", scope=scope
+        )
+
+
+def _authorization_of_socket(connection: HTTPConnection) -> str | None:
+    """Read the token that stands behind `perdure` as the second subprotocol: browsers cannot send
+    headers with a WebSocket."""
+    offered: list[str] = connection.scope.get("subprotocols") or []
     return f"Bearer {offered[1]}" if len(offered) == 2 and offered[0] == SUBPROTOCOL else None

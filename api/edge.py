@@ -1,4 +1,4 @@
-"""The edge: a limit on bodies and the counting of requests, before anything is parsed."""
+"""Limits on requests, and the counting of them, before anything is parsed."""
 
 import time
 
@@ -7,16 +7,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
+from domain.errors import TooLarge
 
 MAX_BODY_BYTES = 768 * 1024
 # Read piece by piece, and never held as a whole.
 STREAMED = frozenset({"/api/v1/ai/leads/import"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DETAIL = f"A body may have {MAX_BODY_BYTES // 1024} KiB; more is an attachment."
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Edge:
-    """A pure ASGI middleware: 413 for large bodies, and the figures behind `/metrics`."""
+class RequestLimits:
+    """An ASGI middleware that refuses large bodies, and counts requests for `/metrics`."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
@@ -34,8 +35,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         streamed = scope["path"] in STREAMED
-        if not streamed and _announced(scope) > MAX_BODY_BYTES:
-            await _too_large()(scope, receive, send)
+        if not streamed and _content_length(scope) > MAX_BODY_BYTES:
+            await problem(TooLarge(_DETAIL))(scope, receive, send)
             return
         with self._open.track_inprogress():
             body = receive if streamed else _limited(receive)
@@ -55,11 +56,11 @@ class Edge:
 
 
 def _method(scope: Scope) -> str:
-    """The method, if it is one: what anybody may send is no label."""
+    """Return the method if it is a known one: a label may not hold whatever anybody sends."""
     return scope["method"] if scope["method"] in _METHODS else "OTHER"
 
 
-def _announced(scope: Scope) -> int:
+def _content_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
@@ -67,7 +68,7 @@ def _announced(scope: Scope) -> int:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Bodies without a Content-Length are cut off where they grow too large."""
+    """Cut off a body without a Content-Length where it grows too large."""
     total = 0
 
     async def limited() -> Message:
@@ -79,7 +80,3 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return limited
-
-
-def _too_large() -> ASGIApp:
-    return problem(413, "body_too_large", _DETAIL)

@@ -1,78 +1,151 @@
 """Problems: every error as problem+json (RFC 9457) with a stable `code`."""
 
-from typing import Any
+from collections import defaultdict
+from typing import Any, ClassVar
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
+from fastapi.exceptions import (
+    RequestValidationError,
+    ValidationException,
+    WebSocketRequestValidationError,
+)
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from domain.errors import PerdureError
+from domain.errors import Invalid, PerdureError, TooLarge
+from domain.gateway.errors import RouteUnknown
 
-_log = structlog.get_logger(__name__)
-_CODES = {
-    400: "body_invalid",
-    404: "route_unknown",
-    405: "method_not_allowed",
-    413: "body_too_large",
+MEDIA_TYPE = "application/problem+json"
+SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). A code may add members of its own.",
+    "type": "object",
+    "required": ["type", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable: for programs (docs/errors.md)."},
+        "detail": {"type": "string", "description": "A sentence for people."},
+    },
+    "additionalProperties": True,
 }
+_SCHEMA_REF = {"$ref": "#/components/schemas/Problem"}
+_log = structlog.get_logger(__name__)
 
 
-def problem(
-    status: int, code: str, detail: str, headers: dict[str, str] | None = None, **facts: Any
-) -> Response:
-    """A problem document; `facts` are its extra members."""
-    body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **facts}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+class BodyInvalid(PerdureError):
+    """The body is not valid JSON."""
+
+    code = "body_invalid"
+    status: ClassVar[int] = 400
 
 
-def install(app: FastAPI) -> None:
-    """Make the app answer every error as a problem."""
-    app.exception_handler(PerdureError)(_known)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(HTTPException)(_http)
-    app.exception_handler(Exception)(_unknown)
+class MethodNotAllowed(PerdureError):
+    """This path does not take this method."""
+
+    code = "method_not_allowed"
+    status: ClassVar[int] = 405
 
 
-async def _known(request: HTTPConnection, error: PerdureError) -> Response:
-    answer = _of(error)
-    if isinstance(request, WebSocket):
-        await request.send_denial_response(answer)
-    return answer
+class RequestRefused(PerdureError):
+    """This is not a request that the API can read."""
+
+    code = "request_refused"
+    status: ClassVar[int] = 400
 
 
-def _of(error: PerdureError) -> Response:
-    headers = {}
+_BY_STATUS = {400: BodyInvalid, 404: RouteUnknown, 405: MethodNotAllowed, 413: TooLarge}
+
+
+def errors(*kinds: type[PerdureError]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may answer these errors: per status a problem, with an
+    example for each code."""
+    by_status: defaultdict[int, list[type[PerdureError]]] = defaultdict(list)
+    for kind in kinds:
+        by_status[kind.status].append(kind)
+    return {
+        status: {
+            "description": " ".join(kind.sentence() for kind in kinds_of_status),
+            "content": {
+                MEDIA_TYPE: {"schema": _SCHEMA_REF, "examples": _examples(kinds_of_status)}
+            },
+        }
+        for status, kinds_of_status in by_status.items()
+    }
+
+
+def problem(error: PerdureError, headers: dict[str, str] | None = None) -> Response:
+    """Return the problem document of an error; its facts are members of the document."""
+    headers = dict(headers or {})
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None or error.status == 503:
         seconds = error.retry_after.total_seconds() if error.retry_after else 1
         headers["Retry-After"] = str(max(1, round(seconds)))
-    return problem(error.status, error.code, error.detail, headers, **error.facts)
+    return _response(error.status, _document(error) | error.facts, headers)
 
 
-async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-    errors = [
+def install(app: FastAPI) -> None:
+    """Make the app answer every error as a problem."""
+    app.exception_handler(PerdureError)(_answer_known)
+    app.exception_handler(RequestValidationError)(_answer_invalid)
+    app.exception_handler(WebSocketRequestValidationError)(_answer_invalid)
+    app.exception_handler(HTTPException)(_answer_http)
+    app.exception_handler(Exception)(_answer_unexpected)
+
+
+async def _answer_known(connection: HTTPConnection, error: PerdureError) -> Response:
+    return await _deny(connection, problem(error))
+
+
+async def _answer_invalid(connection: HTTPConnection, error: ValidationException) -> Response:
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return problem(BodyInvalid())
+    fields = [
         {
             "path": ".".join(map(str, item["loc"])),
             "message": item["msg"].removeprefix("Value error, "),
         }
         for item in error.errors()
     ]
-    if any(item["type"] == "json_invalid" for item in error.errors()):
-        return problem(400, "body_invalid", "The body is not valid JSON.")
-    first = f"{errors[0]['path']}: {errors[0]['message']}" if errors else "The request is invalid."
-    return problem(422, "request_invalid", first, errors=errors)
+    invalid = Invalid(f"{fields[0]['path']}: {fields[0]['message']}" if fields else None)
+    answer = _response(invalid.status, _document(invalid) | {"errors": fields}, {})
+    return await _deny(connection, answer)
 
 
-async def _http(_request: Request, error: HTTPException) -> Response:
-    code = _CODES.get(error.status_code, "request_refused")
-    return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+async def _answer_http(_connection: HTTPConnection, error: HTTPException) -> Response:
+    kind = _BY_STATUS.get(error.status_code, RequestRefused)
+    document = _document(kind(str(error.detail))) | {"status": error.status_code}
+    return _response(error.status_code, document, dict(error.headers or {}))
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
-    _log.error("unexpected error", path=request.url.path, error=type(error).__name__)
-    return problem(500, "internal_error", "Something unexpected went wrong; it was logged.")
+async def _answer_unexpected(connection: HTTPConnection, error: Exception) -> Response:
+    _log.error("unexpected error", path=connection.url.path, error=type(error).__name__)
+    return problem(PerdureError())
+
+
+async def _deny(connection: HTTPConnection, answer: Response) -> Response:
+    """Answer a WebSocket that was not accepted yet with a response as well."""
+    if isinstance(connection, WebSocket):
+        await connection.send_denial_response(answer)
+    return answer
+
+
+def _document(error: PerdureError) -> dict[str, Any]:
+    return {
+        "type": "about:blank",
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+    }
+
+
+def _response(status: int, document: dict[str, Any], headers: dict[str, str]) -> Response:
+    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+
+
+def _examples(kinds: list[type[PerdureError]]) -> dict[str, Any]:
+    return {kind.code: {"summary": kind.sentence(), "value": _document(kind())} for kind in kinds}

@@ -1,15 +1,18 @@
 """Wiring: the one place where the parts of an API process are put together."""
 
+from typing import Any
+
 from activities.runs.runs import RunReconciler
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine, connect
 from adapters.schedules.schedules import TemporalSchedules
 from adapters.scoring.starter import starter_rules
+from api.chat.acceptance import MessageAcceptance
 from api.identity.authentication import Authenticator
+from api.runs.accepting import RunStarter
 from api.runs.launching import Launcher
 from api.runs.rescue import LeaseMonitor
 from api.runs.streaming import Hub
-from api.state import State
 from db.chat.threads import Threads
 from db.chat.turns import Turns
 from db.endings import ON_END
@@ -33,57 +36,82 @@ from db.scoring.models import ScoringModels
 from db.scoring.reports import Reports
 from db.scoring.scores import Scores
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from domain.scoring.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
 
 
-async def made(settings: Settings, database: Database, authenticator: Authenticator) -> State:
-    """Everything that routes use."""
+async def build_parts(
+    settings: Settings, database: Database, authenticator: Authenticator
+) -> dict[type, Any]:
+    """Build the parts that routes ask for, one of each type."""
     client = await connect(lazy=True)
     engine = TemporalEngine(client)
-    ledger, runs = Events(database), Runs(database, ON_END)
+    runs = Runs(database, ON_END)
     reconciler = RunReconciler(runs, engine)
-    return State(
-        settings=settings,
-        database=database,
-        engine=engine,
-        authenticator=authenticator,
-        launcher=Launcher(engine, runs, reconciler),
-        lease_monitor=LeaseMonitor(Leases(database), engine),
-        hub=Hub(ledger),
-        ledger=ledger,
-        threads=Threads(database),
-        turns=Turns(database),
-        runs=runs,
-        calls=Calls(database),
-        reconciler=reconciler,
-        routes=RouteOverrides(database),
-        usage=UsageReports(database),
-        budgets=Budgets(database),
-        alerts=Alerts(database),
-        cache=CachedAnswers(database),
-        prompts=PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes),
-        feeds=Feeds(database),
-        leads=Leads(database),
-        scores=Scores(database),
-        batches=Batches(database),
-        batch_reports=BatchReports(database, _most(settings)),
-        reports=Reports(database),
-        scoring_models=ScoringModels(database, starter_rules()),
-        experiments=Experiments(database),
-        score_audits=ScoreAudits(database),
-        checks=Checks(database),
-        schedules=TemporalSchedules(client),
+    launcher = Launcher(engine, runs, reconciler, settings)
+    parts = (
+        settings,
+        database,
+        authenticator,
+        engine,
+        launcher,
+        reconciler,
+        runs,
+        LeaseMonitor(Leases(database), engine, settings.lease_seconds),
+        MessageAcceptance(settings, Turns(database), launcher),
+        RunStarter(runs, launcher),
+        TemporalSchedules(client),
+        *_runs(database),
+        *_gateway(database, settings),
+        *_scoring(database, settings),
+    )
+    return {type(part): part for part in parts}
+
+
+def _runs(database: Database) -> tuple[object, ...]:
+    events = Events(database)
+    return (
+        events,
+        ToolCalls(database),
+        Feeds(database),
+        Hub(events),
+        Threads(database),
     )
 
 
-def _most(settings: Settings) -> dict[str, int]:
-    """What a lead costs at most by each route whose first deployment has a price."""
-    found = {}
+def _gateway(database: Database, settings: Settings) -> tuple[object, ...]:
+    return (
+        Alerts(database),
+        Budgets(database),
+        CachedAnswers(database),
+        PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes),
+        RouteOverrides(database),
+        UsageReports(database),
+    )
+
+
+def _scoring(database: Database, settings: Settings) -> tuple[object, ...]:
+    return (
+        Batches(database),
+        BatchReports(database, _max_lead_cost(settings)),
+        Checks(database),
+        Experiments(database),
+        Leads(database),
+        Reports(database),
+        ScoreAudits(database),
+        Scores(database),
+        ScoringModels(database, starter_rules()),
+    )
+
+
+def _max_lead_cost(settings: Settings) -> dict[str, int]:
+    """Return what a lead costs at most, in micros, by each route whose first deployment has a
+    price."""
+    costs = {}
     for name, route in settings.routes.items():
         price = settings.deployments[route.deployments[0]].price
         if price is not None:
-            tokens = LONGEST_PROMPT_TOKENS * price.input + LONGEST_ANSWER_TOKENS * price.output
-            found[name] = round(tokens)
-    return found
+            cost = LONGEST_PROMPT_TOKENS * price.input + LONGEST_ANSWER_TOKENS * price.output
+            costs[name] = round(cost)
+    return costs

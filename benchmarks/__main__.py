@@ -24,7 +24,7 @@ from benchmarks.subjects import (
     recovery,
     turns,
 )
-from testing.stack import Stack
+from testing.stack import LocalStack, Stack
 
 _COMMON = {"PERDURE_MAX_STEPS": "200", "PERDURE_MODEL_WINDOW": "400000"}
 
@@ -85,7 +85,7 @@ def measure(
                 stacks.close()
                 kind, home = subject.stack, Path(folder) / subject.name
                 environ = _COMMON | subject.environ
-                stack = stacks.enter_context(Stack(home, subject.workers, environ))
+                stack = stacks.enter_context(LocalStack(home, subject.workers, environ))
             with console.status(f"Measuring {subject.name} …"):
                 rows += subject.run(stack, quick)
             seconds[subject.name] = round(time.monotonic() - begun, 1)

@@ -6,6 +6,7 @@ from statistics import median, quantiles
 
 import psutil
 
+from cli.stack.pids import PidFile
 from testing.stack import Stack
 
 PARTS = ("temporal", "worker", "api", "postgres")
@@ -23,7 +24,8 @@ class Cpu:
 
 def roots(stack: Stack) -> dict[str, list[int]]:
     """The processes that a stack's parts begin with."""
-    workers = [f"worker-{number}" for number in range(1, stack.workers + 1)]
+    living = PidFile(stack.data_dir / "pids.json").living()
+    workers = sorted(name for name in living if name.startswith("worker-"))
     names = {"temporal": ["temporal"], "worker": workers, "api": ["api"], "postgres": ["postgres"]}
     return {part: [stack.pid(name) for name in members] for part, members in names.items()}
 

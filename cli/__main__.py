@@ -42,12 +42,12 @@ def up(
 ) -> None:
     """Start everything on this machine, and keep it running until Ctrl-C."""
     from cli.stack.home import Home
-    from cli.stack.processes import Plan
+    from cli.stack.processes import StackPlan
     from cli.up import up as run
 
     settings = _settings()
     home = Home((data_dir or settings.home).expanduser().resolve())
-    run(Plan(home, settings, os.environ, port, temporal_port, ui_port, workers))
+    run(StackPlan(home, settings, os.environ, port, temporal_port, ui_port, workers))
 
 
 @app.command()
@@ -110,6 +110,14 @@ def doctor(data_dir: DataDir = None) -> None:
     raise typer.Exit(examine(settings, home, os.environ))
 
 
+@app.command("settings")
+def show_settings() -> None:
+    """Print each setting with its value, and where the value comes from."""
+    from cli.settings import show
+
+    show(_settings(), os.environ)
+
+
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option(help="Keep the stack running, to look around.")] = False,
@@ -146,7 +154,7 @@ app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:
-    """Run the command; what went wrong is said in one line."""
+    """Run the command; an error is one line on standard error and exit code 1."""
     try:
         app()
     except PerdureError as error:

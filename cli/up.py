@@ -1,4 +1,4 @@
-"""`perdure up`: the whole stack with one command, kept running until it is told to stop."""
+"""`perdure up`: the whole stack with one command, kept running until it is stopped."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.stack.processes import Plan, Stack
+from cli.stack.processes import LocalStack, StackPlan
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(plan: Plan) -> None:
+def up(plan: StackPlan) -> None:
     """Run the stack until SIGINT or SIGTERM; raises PerdureError if it cannot be started."""
     console = Console(stderr=True, highlight=False)
     os.umask(0o077)
@@ -24,11 +24,11 @@ def up(plan: Plan) -> None:
         asyncio.run(_run(plan.with_ports(), console))
 
 
-async def _run(plan: Plan, console: Console) -> None:
+async def _run(plan: StackPlan, console: Console) -> None:
     stopping = asyncio.Event()
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    stack = Stack(plan, lambda text: _say(console, text))
+    stack = LocalStack(plan, lambda text: _say(console, text))
     serving = asyncio.create_task(_serve(stack, console))
     stopped = asyncio.create_task(stopping.wait())
     try:
@@ -41,8 +41,8 @@ async def _run(plan: Plan, console: Console) -> None:
         await stack.stop()
 
 
-async def _serve(stack: Stack, console: Console) -> None:
-    """Start the stack, say that it is ready, and wait for what should not happen."""
+async def _serve(stack: LocalStack, console: Console) -> None:
+    """Start the stack, say that it is ready, and wait for a part that breaks down."""
     broken = asyncio.create_task(stack.broken())
     starting = asyncio.create_task(stack.start())
     try:

@@ -106,7 +106,7 @@ def _config(connection: Connection) -> Config:
 
 
 def _password(settings: Settings) -> str | None:
-    """The application's own password, which its URL carries where the server asks for one."""
+    """Return the application's own password, if its URL has one."""
     if settings.database_url is None:
         return None
     parts = psycopg.conninfo.conninfo_to_dict(settings.database_url.get_secret_value())
@@ -114,9 +114,9 @@ def _password(settings: Settings) -> str | None:
 
 
 def _ensure_role(connection: psycopg.Connection, password: str | None) -> None:
-    found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP_ROLE]).fetchone()
+    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP_ROLE]).fetchone()
     role = sql.Identifier(APP_ROLE)
-    if found is None:
+    if row is None:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(role))
     if password is not None:
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password))

@@ -10,49 +10,50 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from domain.errors import Invalid, Unavailable
+from domain.errors import DatabaseUnavailable, SettingsInvalid, ValueInvalid
+from domain.identity.errors import TenantInvalid
 from domain.names import is_tenant
 from domain.settings import Settings
 
 Connection = psycopg.AsyncConnection[DictRow]
 _POOL_WAIT_SECONDS = 10.0
 # A process that was frozen, or whose machine is gone, must not hold what others wait for.
-_PATIENCE = "-c idle_in_transaction_session_timeout=5s -c lock_timeout=5s"
+_TIMEOUTS = "-c idle_in_transaction_session_timeout=5s -c lock_timeout=5s"
 KEEPALIVES: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_CLAIM = "SELECT set_config('perdure.tenant', %s, true)"
+_SET_TENANT = "SELECT set_config('perdure.tenant', %s, true)"
 
 
 def seal_key(secret: str) -> bytes:
-    """The key that seals tenants' names, derived from the installation's secret (64 bytes)."""
+    """Return the 64 bytes that seal tenants' names, derived from the installation's secret."""
     return hashlib.sha512(b"perdure tenant seal\0" + secret.encode()).digest()
 
 
 def sealed(key: bytes, tenant_id: str) -> str:
-    """`tenant:hmac`, which the database's `perdure_tenant()` verifies (RFC 2104, SHA-256).
+    """Return `tenant:hmac`, which the database's `perdure_tenant()` verifies (RFC 2104, SHA-256).
 
     Only a holder of the secret can name a tenant: SQL that reaches the database by an injection
-    may set the variable, but not forge the seal.
+    may set the variable, but not forge the seal. Raises TenantInvalid.
     """
     if not is_tenant(tenant_id):
-        raise Invalid("That is not a tenant's id.", code="tenant_invalid")
+        raise TenantInvalid
     return f"{tenant_id}:{hmac.new(key, tenant_id.encode(), 'sha256').hexdigest()}"
 
 
 def check_secret(secret: str) -> None:
-    """Raises Invalid (`settings_invalid`) for a secret that could be guessed."""
+    """Raise SettingsInvalid for a secret that could be guessed."""
     if len(secret) < 32:
-        raise Invalid("PERDURE_SECRET needs at least 32 characters.", code="settings_invalid")
+        raise SettingsInvalid("PERDURE_SECRET needs at least 32 characters.")
 
 
 def database_of(settings: Settings) -> "Database":
-    """The application's database; raises Invalid (`settings_invalid`) when none is named."""
+    """Return the application's database. Raises SettingsInvalid when none is named."""
     if settings.database_url is None:
-        raise Invalid("Set DATABASE_URL, or run `perdure up`.", code="settings_invalid")
+        raise SettingsInvalid("Set DATABASE_URL, or run `perdure up`.")
     url, secret = settings.database_url.get_secret_value(), settings.secret.get_secret_value()
     check_secret(secret)
     return Database(url, secret, settings.database_connections)
@@ -61,8 +62,8 @@ def database_of(settings: Settings) -> "Database":
 class Database:
     """The application's connections to Postgres.
 
-    Raises Unavailable (`database_unavailable`) when Postgres cannot be reached or goes away; what
-    was asked of it may then have happened, so only idempotent work is tried again.
+    Raises DatabaseUnavailable when PostgreSQL cannot be reached or goes away: a statement may then
+    have happened all the same, so only idempotent work is tried again.
     """
 
     def __init__(self, url: str, secret: str, connections: int = 8) -> None:
@@ -76,7 +77,7 @@ class Database:
                 "autocommit": True,
                 "row_factory": dict_row,
                 "prepare_threshold": 2,
-                "options": _PATIENCE,
+                "options": _TIMEOUTS,
                 **KEEPALIVES,
             },
             min_size=2,
@@ -87,17 +88,20 @@ class Database:
         )
 
     async def open(self) -> None:
+        """Connect. Raises DatabaseUnavailable."""
         try:
             await self._pool.open(wait=True, timeout=_POOL_WAIT_SECONDS)
         except PoolTimeout:
-            raise _unavailable() from None
+            raise DatabaseUnavailable from None
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._pool.close()
 
     @asynccontextmanager
     async def transaction(self, tenant_id: str) -> AsyncIterator[Connection]:
-        """One transaction on behalf of one tenant, committed when the block ends well."""
+        """Open a transaction on behalf of one tenant, committed when the block ends well. Raises
+        ValueInvalid for a value that no column holds."""
         try:
             connection = await self._begin(self._seal(tenant_id))
             try:
@@ -109,13 +113,13 @@ class Database:
             finally:
                 await self._pool.putconn(connection)
         except (psycopg.OperationalError, psycopg.InternalError, PoolTimeout):
-            raise _unavailable() from None
+            raise DatabaseUnavailable from None
         except psycopg.DataError:
-            raise Invalid("Postgres cannot hold this value.", code="value_invalid") from None
+            raise ValueInvalid from None
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
-        """A connection that names no tenant: it sees no tenant's rows, only functions."""
+        """Open a connection that names no tenant: it sees no tenant's rows, only functions."""
         try:
             connection = await self._begin(None)
             try:
@@ -123,12 +127,14 @@ class Database:
             finally:
                 await self._pool.putconn(connection)
         except (psycopg.OperationalError, PoolTimeout):
-            raise _unavailable() from None
+            raise DatabaseUnavailable from None
 
     async def listen(self, channel: str) -> AsyncIterator[str]:
-        """Payloads of a NOTIFY channel, on a connection of its own; an empty one says "listening".
+        """Yield the payloads of a NOTIFY channel, on a connection of its own; an empty one says
+        "listening".
 
-        Ends with Unavailable when the connection is lost: what came meanwhile must be read anew.
+        Raises DatabaseUnavailable when the connection is lost: what came meanwhile must be read
+        again.
         """
         try:
             async with await psycopg.AsyncConnection.connect(
@@ -139,7 +145,7 @@ class Database:
                 async for notice in connection.notifies():
                     yield notice.payload
         except psycopg.Error:
-            raise _unavailable() from None
+            raise DatabaseUnavailable from None
 
     def _seal(self, tenant_id: str) -> str:
         if (seal := self._seals.get(tenant_id)) is None:
@@ -157,7 +163,7 @@ class Database:
             return await self._take(seal)
 
     async def _take(self, seal: str | None) -> Connection:
-        """A connection of the pool after its first statement; a failed one goes back."""
+        """Return a connection of the pool after its first statement; a failed one goes back."""
         connection = await self._pool.getconn()
         try:
             await _begin(connection, seal)
@@ -174,7 +180,7 @@ async def _begin(connection: Connection, seal: str | None) -> None:
         return
     # A parameter: in pg_stat_activity the sessions of one role can read each other's statements.
     await connection.execute("BEGIN")
-    await connection.execute(_CLAIM, [seal])
+    await connection.execute(_SET_TENANT, [seal])
 
 
 async def _abandon(connection: Connection) -> None:
@@ -186,15 +192,11 @@ async def _abandon(connection: Connection) -> None:
         await connection.close()
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("The database does not answer.", code="database_unavailable")
-
-
 async def one(connection: Connection, query: str, values: dict[str, Any]) -> DictRow | None:
-    """The first row of a query, or None."""
+    """Return the first row of a query, or None."""
     return await (await connection.execute(query, values)).fetchone()
 
 
 async def many(connection: Connection, query: str, values: dict[str, Any]) -> list[DictRow]:
-    """All rows of a query."""
+    """Return all rows of a query."""
     return await (await connection.execute(query, values)).fetchall()

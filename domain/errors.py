@@ -1,18 +1,19 @@
-"""The one way to fail: few classes, each with a stable code, an HTTP status and its data.
+"""The one way to fail: families of classes, each with a stable code, an HTTP status and its data.
 
 Two edges translate: the API into problem+json (RFC 9457), the activity interceptor into
 `ApplicationError(type=code, non_retryable=not retryable)`. Nothing branches on message text.
 """
 
+from copy import copy
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PerdureError(Exception):
-    """Something went wrong that a caller can understand.
+    """Something unexpected went wrong; it was logged.
 
     `code` is stable and part of the interface: it belongs to one class. `detail` is for people, by
-    default the first sentence of the class; `facts` are extra members of the problem document.
+    default the first paragraph of the class; `facts` are extra members of the problem document.
     `retry_after` asks for the next try not to come before that time.
     """
 
@@ -29,62 +30,78 @@ class PerdureError(Exception):
         retryable: bool | None = None,
         **facts: str | int | None,
     ) -> None:
-        self.detail = detail or _first_paragraph(type(self))
+        self.detail = detail or self.sentence()
         super().__init__(self.detail)
         self.code = code or self.code
         self.retryable = self.retryable if retryable is None else retryable
         self.retry_after = retry_after
         self.facts = facts
 
+    @classmethod
+    def sentence(cls) -> str:
+        """Return what the class says to people: the first paragraph of its docstring."""
+        return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
 
-def _first_paragraph(kind: type[PerdureError]) -> str:
-    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+    def final(self) -> Self:
+        """Return the same error as one that is not worth another attempt."""
+        error = copy(self)
+        error.retryable = False
+        return error
 
 
 class Invalid(PerdureError):
-    """The request can never succeed as it is."""
+    """This request can never succeed as it is."""
 
     code = "request_invalid"
     status = 422
 
 
 class Unauthenticated(PerdureError):
-    """Nobody we know: no credentials, or none that we accept."""
+    """This API key is not known, or was revoked."""
 
     code = "credentials_invalid"
     status = 401
 
 
 class Forbidden(PerdureError):
-    """We know the caller, who may not do this; `facts` names what is missing."""
+    """Your role does not allow this: `scope` names what is missing."""
 
     code = "scope_missing"
     status = 403
 
 
 class NotFound(PerdureError):
-    """No such thing, or it belongs to somebody else: the two look the same from outside."""
+    """There is no such thing.
+
+    Or it belongs to somebody else: the two look the same from outside.
+    """
 
     code = "not_found"
     status = 404
 
 
 class Conflict(PerdureError):
-    """The thing is in a state that does not allow this."""
+    """The state of this does not allow it."""
 
     code = "state_conflict"
     status = 409
 
 
+class ValueInvalid(Invalid):
+    """The database cannot hold this value."""
+
+    code = "value_invalid"
+
+
 class TooLarge(PerdureError):
-    """More bytes than we take."""
+    """This body is too large."""
 
     code = "body_too_large"
     status = 413
 
 
 class Unavailable(PerdureError):
-    """A part that we depend on does not answer; trying again later may help."""
+    """A part that Perdure depends on does not answer. Try again in a moment."""
 
     code = "dependency_unavailable"
     status = 503
@@ -92,21 +109,15 @@ class Unavailable(PerdureError):
 
 
 class ModelFailed(PerdureError):
-    """A model call did not give a usable answer. Codes: `model_rate_limited`, `model_unavailable`,
-    `model_timeout`, `model_truncated`, `model_garbled`, `model_busy` (every deployment is down or
-    its quota is spent), `budget_reserved` (open calls may spend the rest) (retryable);
-    `model_credentials`, `model_rejected`, `context_too_long`, `budget_exceeded`,
-    `answer_invalid`, `model_offline` (not)."""
+    """A model call did not give a usable answer; `domain/gateway/errors.py` says in which ways."""
 
-    code = "model_unavailable"
     status = 502
     retryable = True
 
 
 class ToolFailed(PerdureError):
-    """A tool server could not be asked, or did not answer in time; nobody knows if it acted."""
+    """A tool's server did not answer: nobody knows if the tool acted."""
 
-    code = "tool_unavailable"
     status = 502
     retryable = True
 
@@ -128,6 +139,12 @@ class CursorInvalid(Invalid):
     """This cursor did not come from us."""
 
     code = "cursor_invalid"
+
+
+class ApprovalNeedsAnother(Conflict):
+    """Somebody else must approve what you wrote."""
+
+    code = "approval_needs_another"
 
 
 class DatabaseUnavailable(Unavailable):

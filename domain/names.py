@@ -115,6 +115,11 @@ def step_message_id(message_id: str, step: int) -> str:
     return f"{message_id}.{step}"
 
 
+def repeat_decision_id(step: int, call: int, attempt: int) -> str:
+    """Return the id of the question whether to repeat a call whose `attempt` has vanished."""
+    return f"{step}-{call}-after-{attempt}"
+
+
 def is_tenant(text: str) -> bool:
     """Return whether a text can be a tenant's id."""
     return re.fullmatch(TENANT_PATTERN, text) is not None

@@ -10,13 +10,15 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 
 from domain.base import Contract
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, SettingsInvalid
+from domain.gateway.errors import RouteUnknown
 from domain.gateway.routes import CHAT, EMBED, STANDARD_ROUTES, Deployment, Route, check_route
 from domain.tools.tools import ToolServer
 
 OFFLINE_MODEL = "offline/assistant"
 OFFLINE_EMBEDDING = "offline/lexical"
 _PREFIX = "PERDURE_"
+_CONFIG = f"{_PREFIX}CONFIG"
 _JSON_FIELDS = {"tool_servers", "deployments", "routes"}
 _LIST_FIELDS = {"ask_first", "allowed_hosts"}
 _MODEL_BY_KEY = (
@@ -28,42 +30,123 @@ _MODEL_BY_KEY = (
 
 
 class Settings(Contract):
-    """How this installation runs.
+    """The settings of this installation.
 
     Every field is read from `PERDURE_<FIELD>`, or from the TOML file that `PERDURE_CONFIG` names
     (the environment wins). `DATABASE_URL` is the application's, `TEMPORAL_*` belongs to Temporal's
     own environment configuration, and providers' keys to LiteLLM.
     """
 
-    data_dir: Path = Path("~/.perdure")
-    database_url: SecretStr | None = None
-    database_owner_url: SecretStr | None = None
-    database_connections: int = Field(default=8, ge=2, le=200)
-    secret: SecretStr = SecretStr("")
-    model: str = OFFLINE_MODEL
-    model_window: int | None = Field(default=None, ge=512)
-    model_first_token_seconds: float = Field(default=60, gt=0)
-    model_silence_seconds: float = Field(default=30, gt=0)
-    deployments: dict[str, Deployment] = {}
-    routes: dict[str, Route] = {}
-    tenant_requests_per_minute: int | None = Field(default=None, ge=1)
-    tenant_tokens_per_minute: int | None = Field(default=None, ge=1)
-    breaker_minimum: int = Field(default=4, ge=1)
-    breaker_error_rate: float = Field(default=0.5, gt=0, le=1)
-    breaker_seconds: float = Field(default=60, gt=0)
-    system_prompt: str | None = None
-    four_eyes: bool = True
-    batch_chunk: int = Field(default=1_000, ge=1, le=10_000)
-    max_steps: int = Field(default=20, ge=1, le=200)
-    turn_seconds: float = Field(default=600, gt=0)
-    decision_seconds: float = Field(default=86_400, gt=0)
-    tool_servers: tuple[ToolServer, ...] = ()
-    ask_first: frozenset[str] = frozenset()
-    allowed_hosts: frozenset[str] = frozenset({"*"})
-    api: str | None = None
-    api_key: SecretStr | None = None
-    log_level: str = "info"
-    ready_file: Path | None = None
+    data_dir: Path = Field(
+        default=Path("~/.perdure"), description="The folder in which `perdure up` keeps its state."
+    )
+    secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Seals tenants' names and signs JWTs: 32 characters or more.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL, as the application's role; embedded if it is not set.",
+    )
+    database_owner_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL, as the owner of the tables: for migrations and keys."
+    )
+    database_connections: int = Field(
+        default=8, ge=2, le=200, description="The connections that a process may open."
+    )
+    log_level: str = Field(default="info", description="The least severe level that is logged.")
+    ready_file: Path | None = Field(
+        default=None, description="A file that a process touches as soon as it is ready."
+    )
+
+    api: str | None = Field(default=None, description="The API that the command line calls.")
+    api_key: SecretStr | None = Field(
+        default=None, description="The API key with which the command line calls."
+    )
+    allowed_hosts: frozenset[str] = Field(
+        default=frozenset({"*"}), description="The host names under which `/mcp` may be called."
+    )
+
+    model: str = Field(
+        default=OFFLINE_MODEL,
+        description="The model of the deployment `default`, as LiteLLM names it.",
+    )
+    model_window: int | None = Field(
+        default=None,
+        ge=512,
+        description="Its context window in tokens, if LiteLLM does not know it.",
+    )
+    model_first_token_seconds: float = Field(
+        default=60, gt=0, description="How long a model may take to its first token."
+    )
+    model_silence_seconds: float = Field(
+        default=30, gt=0, description="How long a model may pause between two tokens."
+    )
+    deployments: dict[str, Deployment] = Field(
+        default={}, description="Models at their providers, by name (docs/gateway.md)."
+    )
+    routes: dict[str, Route] = Field(
+        default={}, description="What callers ask for: deployments in order, by name."
+    )
+    tenant_requests_per_minute: int | None = Field(
+        default=None, ge=1, description="The model calls that a tenant may make in a minute."
+    )
+    tenant_tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        description="The tokens that a tenant's model calls may take in a minute.",
+    )
+    breaker_minimum: int = Field(
+        default=4, ge=1, description="The calls after which a failing deployment may be left alone."
+    )
+    breaker_error_rate: float = Field(
+        default=0.5, gt=0, le=1, description="The share of failed calls at which it is left alone."
+    )
+    breaker_seconds: float = Field(
+        default=60, gt=0, description="How long it is left alone before it is tried again."
+    )
+    four_eyes: bool = Field(
+        default=True, description="Whether somebody else must approve a version of a prompt."
+    )
+
+    system_prompt: str | None = Field(
+        default=None, description="The system prompt of chat, in place of the prompt `chat`."
+    )
+    max_steps: int = Field(default=20, ge=1, le=200, description="The steps that a turn may take.")
+    turn_seconds: float = Field(
+        default=600,
+        gt=0,
+        description="How long a turn may take, without the time people decide in.",
+    )
+    decision_seconds: float = Field(
+        default=86_400, gt=0, description="How long a tool call waits for a person's decision."
+    )
+    tool_servers: tuple[ToolServer, ...] = Field(
+        default=(), description="The MCP servers whose tools turns may use (docs/chat.md)."
+    )
+    ask_first: frozenset[str] = Field(
+        default=frozenset(), description="The tools that a person must approve before each call."
+    )
+
+    batch_chunk: int = Field(
+        default=1_000, ge=1, le=10_000, description="The leads that a batch scores at a time."
+    )
+
+    heartbeat_seconds: float = Field(
+        default=8, ge=0.5, description="An attempt that is silent for longer is lost."
+    )
+    retry_seconds: float = Field(
+        default=200, ge=0.5, description="The longest pause before another attempt."
+    )
+    lease_seconds: float = Field(
+        default=0.5, gt=0, description="How often the API looks for workers that are gone."
+    )
+    sweep_seconds: float = Field(
+        default=5, gt=0, description="How often the API looks for runs that have stalled."
+    )
+    stalled_seconds: float = Field(
+        default=15, gt=0, description="A run without an event for so long is looked after."
+    )
 
     @property
     def turn_limit(self) -> timedelta:
@@ -80,31 +163,38 @@ class Settings(Contract):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the settings; raises Invalid (`settings_invalid`) that names each wrong field."""
-        values = _from_file(environ.get(f"{_PREFIX}CONFIG"))
+        """Read the settings. Raises SettingsInvalid, which names each field that is wrong."""
+        values = _from_file(environ.get(_CONFIG))
         values |= {
-            field: _parse(field, environ[name])
-            for field in cls.model_fields
-            if (name := f"{_PREFIX}{field.upper()}") in environ
+            field: _parse(field, environ[name]) for field, name in _variables(environ).items()
         }
-        if "DATABASE_URL" in environ:
-            values["database_url"] = environ["DATABASE_URL"]
         named = "model" in values
-        values.setdefault("model", _default_model(environ))
+        if not named:
+            values["model"] = _default_model(environ)[1]
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            raise Invalid(_readable(error), code="settings_invalid") from None
+            raise SettingsInvalid(_readable(error)) from None
         return settings.model_copy(update=_models(settings, environ, named=named))
 
+    @classmethod
+    def origins(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return where each field comes from: a variable, the file of `PERDURE_CONFIG`, `default`.
+        Raises SettingsInvalid for a file that cannot be read."""
+        path = environ.get(_CONFIG)
+        origins = dict.fromkeys(cls.model_fields, "default")
+        origins["model"] = _default_model(environ)[0]
+        origins |= dict.fromkeys(_from_file(path), str(path)) | _variables(environ)
+        return {name: origins[name] for name in cls.model_fields}
+
     def route(self, name: str) -> Route:
-        """The route of this name; raises NotFound (`route_unknown`)."""
+        """Return the route of this name. Raises RouteUnknown."""
         if name not in self.routes:
-            raise NotFound(f"There is no route {name!r}.", code="route_unknown")
+            raise RouteUnknown(f"There is no route {name!r}.")
         return self.routes[name]
 
     def model_of(self, name: str) -> str:
-        """The model that a route asks first, by LiteLLM's name; a model's own name is a route."""
+        """Return LiteLLM's name of the model that a route asks first; a model is a route too."""
         first = self.routes[name].deployments[0] if name in self.routes else name
         return self.deployments[first].model if first in self.deployments else first
 
@@ -115,9 +205,15 @@ def _from_file(path: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Invalid(
-            f"Cannot read PERDURE_CONFIG={path}: {error}", code="settings_invalid"
-        ) from None
+        raise SettingsInvalid(f"Cannot read PERDURE_CONFIG={path}: {error}") from None
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that sets each field, for those that the environment sets."""
+    names = {field: f"{_PREFIX}{field.upper()}" for field in Settings.model_fields}
+    if "DATABASE_URL" in environ:
+        names["database_url"] = "DATABASE_URL"
+    return {field: name for field, name in names.items() if name in environ}
 
 
 def _parse(field: str, text: str) -> Any:
@@ -128,8 +224,7 @@ def _parse(field: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        name = f"{_PREFIX}{field.upper()}"
-        raise Invalid(f"{name} is not valid JSON.", code="settings_invalid") from None
+        raise SettingsInvalid(f"{_PREFIX}{field.upper()} is not valid JSON.") from None
 
 
 _DEFAULT = "default"
@@ -162,9 +257,8 @@ def _with_key(name: str, deployment: Deployment, environ: Mapping[str, str]) -> 
     if deployment.key_env is None:
         return deployment
     if not environ.get(deployment.key_env):
-        raise Invalid(
-            f"deployments.{name}.key_env: the variable {deployment.key_env} is not set.",
-            code="settings_invalid",
+        raise SettingsInvalid(
+            f"deployments.{name}.key_env: the variable {deployment.key_env} is not set."
         )
     return deployment.model_copy(update={"key": SecretStr(environ[deployment.key_env])})
 
@@ -173,11 +267,13 @@ def _check_route(name: str, route: Route, deployments: Mapping[str, Deployment])
     try:
         check_route(name, route, deployments)
     except Invalid as error:
-        raise Invalid(f"routes.{error.detail}", code="settings_invalid") from None
+        raise SettingsInvalid(f"routes.{error.detail}") from None
 
 
-def _default_model(environ: Mapping[str, str]) -> str:
-    return next((model for key, model in _MODEL_BY_KEY if environ.get(key)), OFFLINE_MODEL)
+def _default_model(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the variable that holds a provider's key, with a model of that provider."""
+    by_key = ((key, model) for key, model in _MODEL_BY_KEY if environ.get(key))
+    return next(by_key, ("default", OFFLINE_MODEL))
 
 
 def _readable(error: ValidationError) -> str:

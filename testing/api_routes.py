@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 
 from api.app import create_app
@@ -76,12 +77,17 @@ class Endpoint:
 
 
 @cache
+def app() -> FastAPI:
+    """Return the app over a database that nobody needs to ask."""
+    values = {"database_url": "postgresql://nobody@/none", "secret": "x" * 32}
+    return create_app(Settings.model_validate(values))
+
+
+@cache
 def endpoints() -> list[Endpoint]:
     """Every endpoint of the app, those of frameworks too."""
-    values = {"database_url": "postgresql://nobody@/none", "secret": "x" * 32}
-    settings = Settings.model_validate(values)
     found = []
-    for route in iter_route_contexts(create_app(settings).routes):
+    for route in iter_route_contexts(app().routes):
         if isinstance(route.route, APIWebSocketRoute):
             continue
         dependencies = route.dependant.dependencies if isinstance(route.route, APIRoute) else ()

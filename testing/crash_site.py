@@ -21,11 +21,19 @@ from domain.chat.turns import TurnResult
 from domain.runs.runs import Outcome
 from testing.clients import Screen
 from testing.fleet import Fleet
-from testing.stack import Api, Stack, stack_home
+from testing.forks import Forks
+from testing.stack import Api, LocalStack, Stack, stack_home
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 SLOWLY = f"[[fault:ok chunk_delay=0.05]] {WORDS}"
 BANK = Path(__file__).parent / "servers" / "bank.py"
+# No test waits for what is set for production. Heartbeats stay as they are, for a machine that is
+# busy is late with them: `Fleet.impatient` is for those who wait for one.
+_SOON = {
+    "PERDURE_RETRY_SECONDS": "2",
+    "PERDURE_SWEEP_SECONDS": "1",
+    "PERDURE_STALLED_SECONDS": "3",
+}
 
 
 @dataclass
@@ -91,7 +99,7 @@ class Site:
 
 
 @contextmanager
-def opened() -> Iterator[Site]:
+def opened(forks: Forks) -> Iterator[Site]:
     """A stack whose workers can be hit, with a bank among its tools."""
     with stack_home() as home:
         ledger = home.parent / "payments"
@@ -101,9 +109,10 @@ def opened() -> Iterator[Site]:
         environ = {
             "PERDURE_TOOL_SERVERS": json.dumps([bank]),
             "PERDURE_ASK_FIRST": "delete_task,update_task",
+            **_SOON,
         }
-        with Stack(home, workers=0, environ=environ) as stack:
-            yield Site(stack, Fleet(stack, home.parent / "fleet"), ledger)
+        with LocalStack(home, workers=0, environ=environ) as stack:
+            yield Site(stack, Fleet(stack, home.parent / "fleet", forks), ledger)
 
 
 def tasks(api: Api) -> list[str]:

@@ -1,8 +1,7 @@
 """Workers that kill themselves at points that a test chooses, and are replaced at once.
 
-`python -m testing.crashing_worker --folder DIR` imports what a worker needs once and forks the real
-`workers.__main__.serve` off it, so that a new worker polls at once instead of after the seconds
-that importing LiteLLM takes. `testing/fleet.py` is the test's side.
+It forks the real `workers.__main__.serve` off a process that has imported what a worker needs, so
+that a new worker polls at once. `testing/fleet.py` is the test's side.
 """
 
 import argparse
@@ -30,6 +29,7 @@ from workers.fleet import FLEET, QueueSpec, Wired
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
+_IMPATIENT_SECONDS = 3.0
 
 
 class Crashes(Interceptor):
@@ -83,6 +83,8 @@ def _work(folder: Path) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     settings = joined(Settings.from_env(os.environ))
     control = ControlFolder(folder)
+    if control.impatient.exists():
+        settings = settings.model_copy(update={"heartbeat_seconds": _IMPATIENT_SECONDS})
     if control.sandboxed.exists():
         process.make_worker = _sandboxed
     process.serve(settings, list(FLEET), interceptors=[Crashes(control)])
@@ -114,7 +116,6 @@ class _Nursery:
             signal.signal(name, self._stop)
         for _ in range(workers):
             self._fork()
-        print("ready", flush=True)  # noqa: T201
         while True:
             pid, _ = os.wait()
             self._pids.discard(pid)
@@ -142,13 +143,9 @@ class _Nursery:
 
 
 def main() -> None:
-    """Keep workers alive until killed; says `ready` once they are forked."""
+    """Keep workers alive until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=_STANDBY)
     options = parser.parse_args()
     _Nursery(options.folder).keep(options.workers)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from cli.stack.local import joined
 from db.session import seal_key, sealed
 from domain.settings import Settings
 from testing.stack import Stack
@@ -15,7 +14,7 @@ from testing.stack import Stack
 
 def settings_of(stack: Stack) -> Settings:
     """The settings that lead to a stack's database."""
-    return joined(Settings(data_dir=stack.data_dir))
+    return stack.settings
 
 
 def url_of(stack: Stack, *, owner: bool) -> str:

@@ -4,15 +4,16 @@ import fcntl
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
+from testing.fork_server import Fork
+from testing.forks import Forks
 from testing.stack import Stack
 from testing.waiting import wait_until
 
@@ -63,6 +64,11 @@ class ControlFolder:
         """A file that is there while new workers are to run workflows in the SDK's sandbox."""
         return self._lock.with_name("sandboxed")
 
+    @property
+    def impatient(self) -> Path:
+        """A file that is there while new workers are to be given up after little silence."""
+        return self._lock.with_name("impatient")
+
     def set(self, *points: Point) -> None:
         """Add points."""
         with self._locked():
@@ -110,13 +116,20 @@ class ControlFolder:
 class Fleet:
     """The crashing workers of a stack, from the test's side."""
 
-    def __init__(self, stack: Stack, folder: Path, workers: int = 2) -> None:
+    def __init__(self, stack: Stack, folder: Path, forks: Forks, workers: int = 2) -> None:
         folder.mkdir()
         self._control = ControlFolder(folder)
-        command = [sys.executable, "-m", "testing.crashing_worker", "--folder", str(folder)]
-        self._process = stack.spawn([*command, "--workers", str(workers)])
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        pid = forks.fork(
+            Fork(
+                "fleet",
+                pids=str(folder / "pids.json"),
+                output=str(folder / "log"),
+                module="testing.crashing_worker",
+                arguments=["--folder", str(folder), "--workers", str(workers)],
+                environment=stack.environment,
+            )
+        )
+        self._nursery = psutil.Process(pid)
 
     def hit(self, activity: str, when: Literal["before", "after"], run: str, **more: int) -> None:
         """Kill (or freeze: `signal=SIGSTOP`) the worker that comes to this place."""
@@ -147,25 +160,33 @@ class Fleet:
     @contextmanager
     def all_dead(self) -> Iterator[None]:
         """No worker lives inside: all are killed, and replaced only afterwards."""
-        nursery = psutil.Process(self._process.pid)
-        nursery.suspend()
+        self._nursery.suspend()
         try:
-            for worker in nursery.children():
+            for worker in self._nursery.children():
                 worker.kill()
             yield
         finally:
-            nursery.resume()
+            self._nursery.resume()
 
     def wake(self) -> None:
         """SIGCONT to every worker."""
-        for worker in psutil.Process(self._process.pid).children():
+        for worker in self._nursery.children():
             worker.resume()
 
-    @contextmanager
-    def sandboxed(self) -> Iterator[None]:
+    def sandboxed(self) -> AbstractContextManager[None]:
         """All workers inside run workflows in the SDK's sandbox, and replay them at each task."""
+        return self._other_workers(self._control.sandboxed)
+
+    def impatient(self) -> AbstractContextManager[None]:
+        """An attempt that is silent inside is lost after three seconds."""
+        return self._other_workers(self._control.impatient)
+
+    @contextmanager
+    def _other_workers(self, sign: Path) -> Iterator[None]:
         with self.all_dead():
-            self._control.sandboxed.touch()
-        yield
-        with self.all_dead():
-            self._control.sandboxed.unlink()
+            sign.touch()
+        try:
+            yield
+        finally:
+            with self.all_dead():
+                sign.unlink()

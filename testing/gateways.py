@@ -11,14 +11,14 @@ from db.gateway.embeddings import Embeddings
 from db.session import database_of
 from domain.errors import ModelFailed
 from domain.gateway.calls import CallOrigin
-from domain.gateway.completions import Completion, ModelPart, ModelRequest, PromptMessage
+from domain.gateway.completions import ModelPart, ModelRequest, PromptMessage
 from domain.settings import Settings
 from testing.database import settings_of
 from testing.stack import Stack
 
 
 def settings_with(stack: Stack, **environ: str) -> Settings:
-    """The stack's settings with what `PERDURE_<NAME>` would say, and nothing of the machine's."""
+    """Return the stack's settings with these as `PERDURE_<NAME>`, and nothing of the machine's."""
     named = {f"PERDURE_{name.upper()}": text for name, text in environ.items()}
     known = settings_of(stack)
     fields = ("data_dir", "database_url", "secret")
@@ -29,7 +29,7 @@ def settings_with(stack: Stack, **environ: str) -> Settings:
 
 @asynccontextmanager
 async def gateway_on(settings: Settings) -> AsyncIterator[LiteLLMGateway]:
-    """A gateway with connections of its own."""
+    """Open a gateway with connections of its own."""
     database = database_of(settings)
     await database.open()
     gateway = LiteLLMGateway(
@@ -47,37 +47,28 @@ async def gateway_on(settings: Settings) -> AsyncIterator[LiteLLMGateway]:
 
 
 def question(text: str, model: str = "chat", **more: Any) -> ModelRequest:
-    """One user's question."""
+    """Return a request with one user's question."""
     return ModelRequest(model=model, messages=(PromptMessage(role="user", text=text),), **more)
 
 
 def origin(tenant: str, user: str = "ann", **more: Any) -> CallOrigin:
-    """Somebody who asks."""
+    """Return the origin of a call."""
     return CallOrigin(tenant_id=tenant, user_id=user, feature="chat", **more)
 
 
 async def parts_of(
     gateway: LiteLLMGateway, request: ModelRequest, who: CallOrigin
 ) -> list[ModelPart]:
-    """All that an answer consists of."""
+    """Return all parts of an answer."""
     return [part async for part in gateway.stream(request, who)]
-
-
-async def completion_of(
-    gateway: LiteLLMGateway, request: ModelRequest, who: CallOrigin
-) -> Completion:
-    """The end of an answer."""
-    end = (await parts_of(gateway, request, who))[-1]
-    assert isinstance(end, Completion)
-    return end
 
 
 async def refusal_of(
     gateway: LiteLLMGateway, request: ModelRequest, who: CallOrigin
 ) -> ModelFailed | None:
-    """Why there was no answer, if there was none."""
+    """Return why there was no answer, if there was none."""
     try:
-        await parts_of(gateway, request, who)
+        await gateway.ask(request, who)
     except ModelFailed as failed:
         return failed
     return None

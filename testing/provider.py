@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from testing.provider_replies import Ask, Behaviour, Reply, marked, reply
+from testing.provider_replies import Ask, Behaviour, Reply, marked, reply, text_of
 
 _CHATS = frozenset({"/v1/chat/completions", "/chat/completions", "/v1/messages", "/api/chat"})
 _TLS_HANDSHAKE = b"\x16\x03"
@@ -46,15 +46,16 @@ class Script:
     """What to do next: one-shot behaviours first, then the default; and what was asked so far."""
 
     default: Behaviour = field(default_factory=Behaviour)
-    queue: deque[Behaviour] = field(default_factory=deque)
+    queues: dict[str, deque[Behaviour]] = field(default_factory=dict)
     journal: list[Entry] = field(default_factory=list)
-    requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))
+    requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     _seen: set[str] = field(default_factory=set)
 
-    def choose(self, user_text: str, model: str) -> Behaviour:
-        """Queue first, then what the text asks for, then the default."""
-        if self.queue:
-            return self.queue.popleft()
+    def choose(self, ask: Ask) -> Behaviour:
+        """The queue for such a prompt first, then what the text asks for, then the default."""
+        user_text, model = ask.user_text, ask.model
+        if (queued := self._queued(ask)) is not None:
+            return queued
         # A request for a summary quotes what users said, markers too.
         if user_text.startswith("Write a summary"):
             return Behaviour(text="They talked for long.")
@@ -66,19 +67,34 @@ class Script:
         self._seen.add(user_text)
         return behaviour
 
+    def play(self, *behaviours: Behaviour, words: str = "") -> None:
+        """Queue one-shot behaviours, for prompts in which these words are."""
+        self.queues.setdefault(words, deque()).extend(behaviours)
+
     def load(self, body: dict[str, Any]) -> None:
         """Apply a `POST /script`."""
         if "default" in body:
             self.default = Behaviour.parse(body["default"])
-        self.queue.extend(Behaviour.parse(item) for item in body.get("queue", ()))
+        queue = (Behaviour.parse(item) for item in body.get("queue", ()))
+        self.play(*queue, words=body.get("words", ""))
 
-    def reset(self) -> None:
-        """Forget everything."""
+    def reset(self, words: str = "") -> None:
+        """Forget the queue of these words; without words, everything."""
+        if words:
+            self.queues.pop(words, None)
+            return
         self.default = Behaviour()
-        self.queue.clear()
+        self.queues.clear()
         self.journal.clear()
         self.requests.clear()
         self._seen.clear()
+
+    def _queued(self, ask: Ask) -> Behaviour | None:
+        prompt = "\n".join(text_of(message) for message in ask.messages)
+        for words, queue in self.queues.items():
+            if queue and words in prompt:
+                return queue.popleft()
+        return None
 
 
 class Provider:
@@ -123,7 +139,7 @@ class Provider:
 
     def play(self, *behaviours: Behaviour) -> None:
         """Queue one-shot behaviours."""
-        self.script.queue.extend(behaviours)
+        self.script.play(*behaviours)
 
     async def ended(self, index: int = -1) -> Entry:
         """Wait until a request of the journal is no longer open."""
@@ -199,7 +215,7 @@ class _Connection(asyncio.Protocol):
         if path == "/script":
             script.load(json.loads(body))
         elif path == "/reset":
-            script.reset()
+            script.reset(json.loads(body or b"{}").get("words", ""))
         elif path == "/journal":
             return self._json([asdict(entry) for entry in script.journal])
         elif path == "/requests":
@@ -231,7 +247,7 @@ class _Connection(asyncio.Protocol):
         number = len(script.journal) + 1
         streams = body.get("stream", path == "/api/chat")
         ask = Ask(number, body.get("model", ""), body.get("messages", []), streams, tools)
-        behaviour = script.choose(ask.user_text, ask.model)
+        behaviour = script.choose(ask)
         self._entry = Entry(
             number=number,
             time=time.time(),

@@ -1,4 +1,4 @@
-"""A real stack for tests: `perdure up` in a temporary directory, and a provider to script."""
+"""A real stack for tests, its API as a user calls it, and a provider to script."""
 
 import json
 import os
@@ -15,31 +15,28 @@ from typing import Any, Self
 import httpx
 import jwt
 
+from cli.stack.local import joined
 from cli.stack.pids import PidFile
+from domain.settings import Settings
+from testing.declared import check_declared
 from testing.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
-_PERDURE = [sys.executable, "-m", "cli"]
 
 
 @dataclass
 class Stack:
-    """`perdure up` and a provider as processes; `workers=0` leaves the workers to the test."""
+    """A running installation: where its parts are, and how a test gets at them."""
 
     data_dir: Path
-    workers: int = 1
     environ: dict[str, str] = field(default_factory=dict)
     ready: dict[str, Any] = field(default_factory=dict)
     provider_url: str = ""
+    namespace: str = "default"
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
     _clients: list[httpx.Client] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,16 +50,23 @@ class Stack:
                 process.stdout.close()
 
     @property
+    def settings(self) -> Settings:
+        """What leads to its database, as the owner and as the application."""
+        return joined(Settings(data_dir=self.data_dir))
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a process of this stack is started with."""
         return {
             **os.environ,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "PERDURE_DATA_DIR": str(self.data_dir),
             "PERDURE_MODEL": "openai/scripted",
             "OPENAI_API_KEY": "sk-test",
             "PERDURE_BREAKER_MINIMUM": "1000",
             "OPENAI_API_BASE": f"{self.provider_url}/v1",
             "TEMPORAL_ADDRESS": self.ready.get("temporal", ""),
+            "TEMPORAL_NAMESPACE": self.namespace,
             **self.environ,
         }
 
@@ -97,46 +101,80 @@ class Stack:
         """The API, called by this user."""
         headers = {"Authorization": f"Bearer {self.token(user, role, tenant)}"}
         # No certificates for plain HTTP: to load them takes longer than most tests.
-        api = Api(base_url=self.ready["api"], headers=headers, timeout=60, verify=False)
+        hooks = {"response": [check_declared]}
+        api = Api(
+            base_url=self.ready["api"],
+            headers=headers,
+            timeout=60,
+            verify=False,
+            event_hooks=hooks,
+        )
         self._clients.append(api)
         return api
 
-    def script(self, **behaviour: Any) -> None:
-        """Tell the provider what to do next (see `testing/provider.py`)."""
-        httpx.post(f"{self.provider_url}/script", json=behaviour).raise_for_status()
+    def script(self, words: str = "", **behaviour: Any) -> None:
+        """Tell the provider what to do next (see `testing/provider.py`).
 
-    def forget_script(self) -> None:
-        """Let the provider answer as it usually does."""
-        httpx.post(f"{self.provider_url}/reset").raise_for_status()
+        `words`: only in answer to prompts that have them, for others ask this provider too.
+        """
+        body = {"words": words, **behaviour}
+        httpx.post(f"{self.provider_url}/script", json=body).raise_for_status()
 
-    def journal(self) -> list[dict[str, Any]]:
-        """What the provider was asked."""
+    def forget_script(self, words: str = "") -> None:
+        """Let the provider answer as it usually does, to prompts with these words or to all."""
+        httpx.post(f"{self.provider_url}/reset", json={"words": words}).raise_for_status()
+
+    def journal(self, words: str = "") -> list[dict[str, Any]]:
+        """What the provider was asked, in requests whose last user's message has these words."""
         entries: list[dict[str, Any]] = httpx.get(f"{self.provider_url}/journal").json()
-        return entries
+        return [entry for entry in entries if words in entry["user_text"]]
 
     @contextmanager
     def without_provider(self) -> Iterator[None]:
         """Nobody listens at the provider's address inside."""
-        port = self.provider_url.rpartition(":")[2]
+        self.stop_provider()
+        yield
+        self.start_provider(self.provider_url.rpartition(":")[2])
+
+    def start_provider(self, port: str = "0") -> None:
+        """Start the scripted provider; `provider_url` is where it is then."""
+        command = [sys.executable, "-m", "testing.provider", "--port", port]
+        self._provider = self.spawn(command)
+        assert self._provider.stdout is not None
+        self.provider_url = self._provider.stdout.readline().split()[-1].removesuffix("/v1")
+
+    def stop_provider(self) -> None:
+        """SIGKILL the provider."""
         self._provider.kill()
         self._provider.wait()
-        yield
-        self._start_provider(port)
+
+
+class LocalStack(Stack):
+    """`perdure up` in a data directory, with a provider; `workers=0` leaves those to the test."""
+
+    def __init__(
+        self, data_dir: Path, workers: int = 1, environ: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(data_dir, environ or {})
+        self._workers = workers
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_provider()
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def _start(self) -> None:
-        self.provider_url = self._start_provider()
-        command = ["up", "--data-dir", str(self.data_dir), "--workers", str(self.workers)]
+        command = ["up", "--data-dir", str(self.data_dir), "--workers", str(self._workers)]
         ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
-        up = self.spawn([*_PERDURE, *command, *ports])
+        up = self.spawn([sys.executable, "-m", "cli", *command, *ports])
         assert up.stdout is not None
         line = up.stdout.readline()
         assert line.startswith("ready "), f"`perdure up` said {line!r}"
         self.ready = json.loads(line.removeprefix("ready "))
-
-    def _start_provider(self, port: str = "0") -> str:
-        self._provider = self.spawn([sys.executable, "-m", "testing.provider", "--port", port])
-        assert self._provider.stdout is not None
-        return self._provider.stdout.readline().split()[-1].removesuffix("/v1")
 
 
 @dataclass(frozen=True)

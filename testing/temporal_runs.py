@@ -16,7 +16,7 @@ def is_open(stack: Stack, run: str, tenant: str = "default") -> bool:
     """Whether the run's workflow still runs."""
 
     async def ask() -> bool:
-        description = await (await _handle(stack, run, tenant)).describe()
+        description = await (await handle_of(stack, run, tenant)).describe()
         return description.status is WorkflowExecutionStatus.RUNNING
 
     return asyncio.run(ask())
@@ -26,7 +26,7 @@ def terminate(stack: Stack, run: str, tenant: str = "default") -> None:
     """End a workflow as the Web UI's button does, as soon as there is one."""
 
     async def end() -> None:
-        handle = await _handle(stack, run, tenant)
+        handle = await handle_of(stack, run, tenant)
 
         async def ended() -> bool:
             try:
@@ -44,11 +44,21 @@ def result_of(stack: Stack, run: str, tenant: str = "default") -> Any:
     """What a run's workflow returned, as JSON; raises if it failed."""
 
     async def result() -> object:
-        return await asyncio.wait_for((await _handle(stack, run, tenant)).result(), 60)
+        return await asyncio.wait_for((await handle_of(stack, run, tenant)).result(), 60)
 
     return asyncio.run(result())
 
 
-async def _handle(stack: Stack, run: str, tenant: str) -> WorkflowHandle[object, object]:
-    client = await Client.connect(stack.ready["temporal"], data_converter=pydantic_data_converter)
+async def client_of(stack: Stack) -> Client:
+    """A client of the stack's Temporal."""
+    return await Client.connect(
+        stack.ready["temporal"], namespace=stack.namespace, data_converter=pydantic_data_converter
+    )
+
+
+async def handle_of(
+    stack: Stack, run: str, tenant: str = "default"
+) -> WorkflowHandle[object, object]:
+    """The workflow of a run."""
+    client = await client_of(stack)
     return client.get_workflow_handle(names.workflow_id(tenant, run))

@@ -1,11 +1,10 @@
-"""Tool servers of the tests: a task list in memory, our API around it, and an odd server."""
+"""Tool servers of the tests: to-dos in memory, our API around them, and an odd server."""
 
 import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from starlette.routing import Route
 
-from adapters.tools.http import TaskEndpoint
-from adapters.tools.task_server import caller_in_meta, task_server
+from adapters.tools.http import TodoEndpoint
+from adapters.tools.todo_server import caller_in_meta, todo_server
 from adapters.tools.toolbox import McpToolBox
-from domain.errors import NotFound, Unauthenticated
+from domain.errors import Unauthenticated
 from domain.identity.principals import Principal, Role, scopes_of
 from domain.settings import Settings
-from domain.tools.todos import Task
 from domain.tools.tools import Tool, ToolCaller, ToolResult, ToolServer
+from testing.fakes.todos import TodosInMemory
 
 ANN = Principal(tenant_id="acme", user_id="ann", role=Role.VIEWER, scopes=scopes_of(Role.VIEWER))
 GUEST = ANN.model_copy(update={"role": Role.GUEST, "scopes": scopes_of(Role.GUEST)})
@@ -33,75 +32,21 @@ ODD = (sys.executable, str(SERVERS / "odd_tools.py"))
 STDIO_TASKS = (sys.executable, str(SERVERS / "stdio_tasks.py"))
 
 
-class TodosInMemory:
-    """A TaskStore for these tests: the same answers and errors, and no database."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[tuple[str, str], dict[int, Task]] = {}
-        self.done: dict[tuple[str, str, str], Task] = {}
-        self.broken: Exception | None = None
-
-    async def add(self, owner: Principal, title: str, key: str) -> Task:
-        number = len(self._of(owner)) + 1
-        task = Task(
-            number=number,
-            title=title,
-            completed=False,
-            created_at=datetime.now(UTC),
-            completed_at=None,
-        )
-        return self._once(owner, key, lambda: task)
-
-    async def list(self, owner: Principal, completed: bool | None = None) -> list[Task]:
-        tasks = self._of(owner).values()
-        return [task for task in tasks if completed in (None, task.completed)]
-
-    async def complete(self, owner: Principal, number: int, key: str) -> Task:
-        done = {"completed": True, "completed_at": datetime.now(UTC)}
-        return self._once(owner, key, lambda: self._get(owner, number).model_copy(update=done))
-
-    async def update(self, owner: Principal, number: int, title: str, key: str) -> Task:
-        change = {"title": title}
-        return self._once(owner, key, lambda: self._get(owner, number).model_copy(update=change))
-
-    async def delete(self, owner: Principal, number: int, key: str) -> Task:
-        task = self._once(owner, key, lambda: self._get(owner, number))
-        self._of(owner).pop(number, None)
-        return task
-
-    def _once(self, owner: Principal, key: str, change: Callable[[], Task]) -> Task:
-        if self.broken is not None:
-            raise self.broken
-        place = (owner.tenant_id, owner.user_id, key)
-        if place not in self.done:
-            task = self.done[place] = change()
-            self._of(owner)[task.number] = task
-        return self.done[place]
-
-    def _of(self, owner: Principal) -> dict[int, Task]:
-        return self.tasks.setdefault((owner.tenant_id, owner.user_id), {})
-
-    def _get(self, owner: Principal, number: int) -> Task:
-        if number not in self._of(owner):
-            raise NotFound(f"No task {number}.")
-        return self._of(owner)[number]
-
-
 def caller(key: str = "k1", tenant_id: str = "acme") -> ToolCaller:
-    """On whose behalf the tests call."""
+    """Return the caller of the tests: Ann, or her namesake of another tenant."""
     return ToolCaller(tenant_id=tenant_id, user_id="ann", key=key)
 
 
 def odd(**settings: Any) -> ToolServer:
-    """The odd server, as a command."""
+    """Return the odd server, as a command."""
     return ToolServer(name="odd", command=ODD, timeout_seconds=20, **settings)
 
 
 @asynccontextmanager
 async def tool_box(*servers: ToolServer, **options: Any) -> AsyncIterator[McpToolBox]:
-    """A tool box over an in-memory task list and the given servers."""
+    """Open a tool box over to-dos in memory and the given servers."""
     settings = Settings(tool_servers=servers, ask_first=options.pop("ask_first", frozenset()))
-    local = task_server(options.pop("store", TodosInMemory()), caller_in_meta)
+    local = todo_server(options.pop("store", TodosInMemory()), caller_in_meta)
     box = McpToolBox(settings, local, **options)
     try:
         yield box
@@ -110,7 +55,7 @@ async def tool_box(*servers: ToolServer, **options: Any) -> AsyncIterator[McpToo
 
 
 async def offered(box: McpToolBox, name: str) -> dict[str, Tool]:
-    """Ann's tools, once a slow server offers this one too."""
+    """Return Ann's tools, once a slow server offers this one too."""
 
     async def listed() -> bool:
         return name in await box.tools("acme")
@@ -126,7 +71,7 @@ async def use(box: McpToolBox, name: str, key: str = "k1", **arguments: Any) -> 
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for a condition to hold; it is looked at a hundred times a second."""
+    """Wait for a condition to hold, which is checked a hundred times a second."""
     with anyio.fail_after(20):
         while True:
             holds = condition()
@@ -137,7 +82,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 @asynccontextmanager
 async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Serve an app on loopback; gives its URL."""
+    """Serve an app on loopback, and give its URL."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     running = asyncio.create_task(server.serve())
     await until(lambda: server.started)
@@ -149,7 +94,7 @@ async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
 
 
 async def authenticate(authorization: str | None, x_api_key: str | None) -> Principal:
-    """The API's authentication, for two callers."""
+    """Authenticate Ann and a guest, as the API does."""
     callers = {"ann": ANN, "guest": GUEST}
     token = x_api_key or (authorization or "").removeprefix("Bearer ")
     if token not in callers:
@@ -161,8 +106,8 @@ async def authenticate(authorization: str | None, x_api_key: str | None) -> Prin
 async def api(
     store: TodosInMemory, hosts: tuple[str, ...] = (), port: int = 0
 ) -> AsyncIterator[str]:
-    """An API with nothing but the task server; gives its URL."""
-    endpoint = TaskEndpoint(store, authenticate, hosts)
+    """Serve an API with nothing but the to-do server, and give its URL."""
+    endpoint = TodoEndpoint(store, authenticate, hosts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -177,7 +122,7 @@ async def api(
 
 @asynccontextmanager
 async def mcp_client(url: str, key: str, mode: str = "auto") -> AsyncIterator[Client]:
-    """A stranger's MCP client with a key."""
+    """Open a stranger's MCP client with a key."""
     async with (
         httpx2.AsyncClient(headers={"X-API-Key": key}) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,

@@ -1,4 +1,4 @@
-"""A worker process: it polls the queues of its roles until it is told to stop, then drains."""
+"""A worker process: it polls the queues of its roles until it is stopped, then drains."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TypeVar
 
 import structlog
@@ -23,9 +24,11 @@ from adapters import logs
 from adapters.readiness import say_ready
 from adapters.runs.engine import connect
 from adapters.runs.interceptor import ActivityEdge
+from adapters.runs.timeouts import ActivityTimeouts
 from db.runs.leases import Lease
 from db.session import database_of
-from domain.errors import Invalid, Unavailable
+from domain.errors import Unavailable
+from domain.identity.errors import RoleUnknown
 from domain.settings import Settings
 from workers.fleet import BACKGROUND, FLEET, QueueSpec, Wired
 from workers.wiring import wired
@@ -34,19 +37,20 @@ Made = TypeVar("Made")
 # Where cores are few, what nobody waits for steps back behind what somebody does.
 _STEP_BACK = 10
 _DRAIN = timedelta(seconds=20)
+_BUILD = f"perdure-{version('perdure')}"
 _log = structlog.get_logger(__name__)
 
 
 def serve(
     settings: Settings, roles: Sequence[str], interceptors: Sequence[Interceptor] = ()
 ) -> None:
-    """Work for these roles until SIGINT or SIGTERM; raises Invalid for an unknown role.
+    """Work for these roles until SIGINT or SIGTERM. Raises RoleUnknown.
 
     `interceptors` come closest to the activities: a place for what an installation adds.
     """
     if unknown := [role for role in roles if role not in FLEET]:
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
-        raise Invalid(detail, code="role_unknown")
+        raise RoleUnknown(detail)
     logs.configure(settings.log_level)
     if set(roles) == {BACKGROUND}:
         os.nice(_STEP_BACK)
@@ -77,8 +81,9 @@ async def _serve(
         activities = await stack.enter_async_context(
             wired(settings, database, client, lease, talks=talks)
         )
+        caps = ActivityTimeouts(settings)
         for post in (post for role in roles for post in FLEET[role]):
-            worker = make_worker(client, post, activities, interceptors)
+            worker = make_worker(client, post, activities, [caps, *interceptors])
             await stack.enter_async_context(worker)
         _log.info("worker ready", roles=list(roles))
         say_ready(settings)
@@ -99,6 +104,8 @@ def make_worker(
         workflows=post.workflows,
         activities=post.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
+        # The SDK's own is a digest of all modules, which takes it a second to read.
+        build_id=_BUILD,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_concurrent_activities=post.max_activities,
         max_concurrent_workflow_tasks=100,
@@ -110,7 +117,7 @@ def make_worker(
 
 
 async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
-    """Whether the event came before the order to stop."""
+    """Return whether the event came before the signal to stop."""
     tasks = [asyncio.create_task(event), asyncio.create_task(stop.wait())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -119,14 +126,14 @@ async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> boo
 
 
 async def _eventually(make: Callable[[], Awaitable[Made]], stop: asyncio.Event) -> Made | None:
-    """Try until it works: what a worker needs may start after the worker does."""
-    told = False
+    """Retry until it works: what a worker needs may start after the worker does."""
+    logged = False
     while not stop.is_set():
         try:
             return await make()
         except Unavailable as error:
-            if not told:
+            if not logged:
                 _log.info("waiting", reason=error.detail)
-                told = True
+                logged = True
             await asyncio.sleep(0.2)
     return None

@@ -1,7 +1,7 @@
-"""Adapters that are loaded when they are first needed, for they take seconds and memory."""
+"""Adapters that are loaded when they are first needed: they take seconds and memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -10,21 +10,14 @@ from db.gateway.calls import ModelCalls
 from db.gateway.embeddings import Embeddings
 from db.session import Database
 from domain.gateway.calls import CallOrigin
-from domain.gateway.completions import ModelPart, ModelRequest
+from domain.gateway.completions import Completion, ModelPart, ModelRequest
+from domain.scoring.examples import Examples
+from domain.scoring.models import NewModel
+from domain.scoring.trainings import TrainingInput
 from domain.settings import Settings
 
 if TYPE_CHECKING:
     from adapters.gateway.gateway import LiteLLMGateway
-
-
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
-
-from domain.scoring.examples import Examples
-from domain.scoring.models import NewModel
-from domain.scoring.trainings import TrainingInput
-
-if TYPE_CHECKING:
     from adapters.scoring.learner import SklearnLearner
 
 
@@ -34,8 +27,8 @@ class LazyGateway:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._made: LiteLLMGateway | None = None
-        self._making = asyncio.Lock()
+        self._loaded: LiteLLMGateway | None = None
+        self._loading = asyncio.Lock()
 
     async def warm_up(self) -> None:
         """Load everything now, so that the first call is as quick as the next."""
@@ -43,39 +36,43 @@ class LazyGateway:
 
     async def close(self) -> None:
         """Close the connections to providers."""
-        if self._made is not None:
-            await self._made.close()
+        if self._loaded is not None:
+            await self._loaded.close()
 
     async def stream(self, request: ModelRequest, origin: CallOrigin) -> AsyncGenerator[ModelPart]:
-        """Ask a model; raises ModelFailed."""
+        """Ask a model: notices and text parts, then one Completion; raises ModelFailed."""
         async with aclosing((await self._gateway()).stream(request, origin)) as parts:
             async for part in parts:
                 yield part
 
+    async def ask(self, request: ModelRequest, origin: CallOrigin) -> Completion:
+        """Ask a model, and return its whole completion; raises ModelFailed."""
+        return await (await self._gateway()).ask(request, origin)
+
     async def window(self, tenant_id: str, model: str) -> int:
-        """The smallest context window, in tokens, of the deployments of a route or model."""
+        """Return the smallest context window, in tokens, of a route's or a model's deployments."""
         return await (await self._gateway()).window(tenant_id, model)
 
     def count(self, model: str, texts: Sequence[str]) -> int:
-        """How many tokens these texts are; only after the first call or `warm_up`."""
-        assert self._made is not None, "count before warm_up"
-        return self._made.count(model, texts)
+        """Count the tokens of texts; only after the first call or `warm_up`."""
+        assert self._loaded is not None, "count before warm_up"
+        return self._loaded.count(model, texts)
 
     async def embed(self, texts: Sequence[str], origin: CallOrigin) -> list[list[float]]:
-        """One vector for each text; raises ModelFailed."""
+        """Return one vector for each text; raises ModelFailed."""
         return await (await self._gateway()).embed(texts, origin)
 
     async def _gateway(self) -> "LiteLLMGateway":
-        async with self._making:
-            if self._made is None:
+        async with self._loading:
+            if self._loaded is None:
                 gateway = await asyncio.to_thread(_load_gateway)
-                self._made = gateway(
+                self._loaded = gateway(
                     self._settings,
                     ModelCalls(self._database, self._settings),
                     CachedAnswers(self._database),
                     Embeddings(self._database),
                 )
-        return self._made
+        return self._loaded
 
 
 def _load_gateway() -> "type[LiteLLMGateway]":
@@ -93,7 +90,7 @@ class LazyLearner:
         examples: Examples,
         tell: Callable[[str], Awaitable[None]],
     ) -> NewModel:
-        """A model with its metrics and its baseline; raises Invalid (`training_impossible`)."""
+        """Learn a model with its metrics and its baseline; raises TrainingImpossible."""
         learner = await asyncio.to_thread(_load_learner)
         return await learner().learn(training, examples, tell)
 

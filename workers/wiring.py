@@ -17,7 +17,7 @@ from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
 from adapters.scoring.starter import starter_rules
-from adapters.tools.task_server import caller_in_meta, task_server
+from adapters.tools.todo_server import caller_in_meta, todo_server
 from adapters.tools.toolbox import McpToolBox
 from db.chat.steps import Steps
 from db.chat.turns import Turns
@@ -32,7 +32,7 @@ from db.scoring.models import ScoringModels
 from db.scoring.scores import Scores
 from db.scoring.trainings import Trainings
 from db.session import Database
-from db.tools.calls import Calls
+from db.tools.calls import ToolCalls
 from db.tools.todos import Todos
 from domain.settings import Settings
 from workers.fleet import Wired
@@ -55,7 +55,7 @@ async def wired(
     prompts = PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes)
     registry = ScoringModels(database, starter_rules())
     scorers = Scorers(registry, gateway, prompts)
-    toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
+    toolbox = McpToolBox(settings, todo_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
             turns=TurnActivities(Turns(database), runs, reconciler),
@@ -67,7 +67,7 @@ async def wired(
                 toolbox=toolbox,
                 prompts=prompts,
             ),
-            tools=ToolActivities(Calls(database, lease), toolbox, settings.decision_limit),
+            tools=ToolActivities(ToolCalls(database, lease), toolbox, settings.decision_limit),
             leads=LeadActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),

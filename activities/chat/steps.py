@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.chat import context
 from activities.chat.ports import StepStore
 from activities.chat.writer import StepWriter
-from activities.gateway.ports import ModelGateway, Prompts
+from activities.gateway.ports import ModelGateway, PromptStore
 from activities.runs import attempts
 from activities.runs.ports import EventLog
 from activities.tools.ports import ToolBox
@@ -44,7 +44,7 @@ class StepActivities:
         log: EventLog,
         gateway: ModelGateway,
         toolbox: ToolBox,
-        prompts: Prompts,
+        prompts: PromptStore,
     ) -> None:
         self._settings = settings
         self._steps = steps

@@ -2,26 +2,25 @@
 
 import json
 import re
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from activities.gateway.ports import ModelGateway, Prompts
-from domain.errors import ModelFailed
+from activities.gateway.ports import ModelGateway, PromptStore
 from domain.gateway.calls import CallOrigin
-from domain.gateway.completions import CallUsage, Completion, ModelRequest, PromptMessage
+from domain.gateway.completions import CallUsage, ModelRequest, PromptMessage
+from domain.gateway.errors import AnswerInvalid
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Output = TypeVar("Output", bound=BaseModel)
 _FENCED = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Structured(Generic[Answer]):
-    """A validated answer, and what it took: both calls, where one had to be repaired."""
+class Structured(Generic[Output]):
+    """A validated answer with its usage and cost: of both calls, where one had to be repaired."""
 
-    value: Answer
+    value: Output
     model: str
     usage: CallUsage
     cost_micros: int
@@ -29,57 +28,39 @@ class Structured(Generic[Answer]):
 
 async def ask_for(
     gateway: ModelGateway,
-    prompts: Prompts,
+    prompts: PromptStore,
     request: ModelRequest,
     origin: CallOrigin,
-    answer: type[Answer],
-) -> Structured[Answer]:
-    """Ask for an instance of `answer`, natively or in words as the deployment can.
+    kind: type[Output],
+) -> Structured[Output]:
+    """Ask for an instance of `kind`, natively or in words as the deployment can.
 
-    A wrong answer is shown to the model once, with what is wrong with it. Raises ModelFailed
-    (`answer_invalid`) that names the wrong fields, never their values.
+    The model sees a wrong answer once more, with its problems. Raises ModelFailed; AnswerInvalid
+    names the wrong fields, never their values.
     """
-    schema = answer.model_json_schema()
-    asked = request.model_copy(update={"response_schema": schema})
-    first = await _completion(gateway, asked, origin)
-    value, problems = _read(answer, first.text)
+    schema = kind.model_json_schema()
+    request = request.model_copy(update={"response_schema": schema})
+    first = await gateway.ask(request, origin)
+    value, problems = _read(kind, first.text)
     if value is not None:
         return Structured(value, first.model, first.usage, first.cost_micros)
-    repair = await prompts.active(origin.tenant_id, "repair")
-    words = repair.render({"problems": problems, "schema": json.dumps(schema)})
-    said = PromptMessage(role="assistant", text=first.text)
-    asked = asked.model_copy(
-        update={"messages": (*request.messages, said, PromptMessage(role="user", text=words))}
-    )
-    second = await _completion(gateway, asked, origin)
-    value, problems = _read(answer, second.text)
+    prompt = await prompts.active(origin.tenant_id, "repair")
+    words = prompt.render({"problems": problems, "schema": json.dumps(schema)})
+    wrong = PromptMessage(role="assistant", text=first.text)
+    messages = (*request.messages, wrong, PromptMessage(role="user", text=words))
+    second = await gateway.ask(request.model_copy(update={"messages": messages}), origin)
+    value, problems = _read(kind, second.text)
     if value is None:
-        raise ModelFailed(
-            f"The model's answer does not match its schema: {problems}",
-            code="answer_invalid",
-            retryable=False,
-        )
+        raise AnswerInvalid(f"The model's answer does not match its schema: {problems}")
     cost = first.cost_micros + second.cost_micros
     return Structured(value, second.model, first.usage + second.usage, cost)
 
 
-async def _completion(
-    gateway: ModelGateway, request: ModelRequest, origin: CallOrigin
-) -> Completion:
-    async with aclosing(gateway.stream(request, origin)) as parts:
-        async for part in parts:
-            if isinstance(part, Completion):
-                return part
-    raise ModelFailed("The model's answer broke off.", code="model_truncated")
-
-
-def _read(answer: type[Answer], text: str) -> tuple[Answer | None, str]:
+def _read(kind: type[Output], text: str) -> tuple[Output | None, str]:
     fenced = _FENCED.match(text)
     try:
-        return answer.model_validate_json(fenced[1] if fenced else text), ""
+        return kind.model_validate_json(fenced[1] if fenced else text), ""
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        lines = (
-            f"{'.'.join(map(str, item['loc'])) or 'the answer'}: {item['msg']}" for item in found
-        )
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        lines = (f"{'.'.join(map(str, p['loc'])) or 'the answer'}: {p['msg']}" for p in problems)
         return None, "; ".join(lines)

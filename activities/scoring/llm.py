@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from activities.gateway.ports import ModelGateway, Prompts
+from activities.gateway.ports import ModelGateway, PromptStore
 from activities.gateway.structured import ask_for
 from domain.errors import ModelFailed
 from domain.fields import OneLine
@@ -47,7 +47,7 @@ class Judgement(BaseModel):
 
 
 async def judge(
-    gateway: ModelGateway, prompts: Prompts, model: Judge, subject: Subject, origin: CallOrigin
+    gateway: ModelGateway, prompts: PromptStore, model: Judge, subject: Subject, origin: CallOrigin
 ) -> tuple[Score, int]:
     """A score with the model's reasons, and what it cost in micro-dollars.
 

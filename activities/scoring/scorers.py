@@ -3,7 +3,7 @@
 import zlib
 from collections import OrderedDict
 
-from activities.gateway.ports import ModelGateway, Prompts
+from activities.gateway.ports import ModelGateway, PromptStore
 from activities.scoring.llm import judge
 from activities.scoring.ports import ModelRegistry
 from domain.errors import PerdureError
@@ -22,7 +22,9 @@ Scorer = RuleScorer | LearnedScorer | Judge
 class Scorers:
     """The models of all tenants, read once: a version never changes."""
 
-    def __init__(self, registry: ModelRegistry, gateway: ModelGateway, prompts: Prompts) -> None:
+    def __init__(
+        self, registry: ModelRegistry, gateway: ModelGateway, prompts: PromptStore
+    ) -> None:
         self._registry = registry
         self._gateway = gateway
         self._prompts = prompts

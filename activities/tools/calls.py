@@ -6,10 +6,10 @@ from datetime import timedelta
 from temporalio import activity
 
 from activities.runs import attempts
-from activities.tools.ports import CallStore, ToolBox
+from activities.tools.ports import ToolBox, ToolCallStore
 from domain import names
 from domain.errors import ToolFailed, Unavailable
-from domain.tools.calls import CallOutcome, CallRef, CallSettling, OpenedCall
+from domain.tools.calls import CallOutcome, CallRef, OpenedCall, SkippedCall
 from domain.tools.decisions import DecisionRef, DecisionState
 from domain.tools.tools import ToolCaller, ToolResult
 
@@ -21,7 +21,7 @@ MAX_TOOL_FAILURES = 4
 class ToolActivities:
     """Activities about one tool call. `decision_limit`: how long a person may take to decide."""
 
-    def __init__(self, calls: CallStore, toolbox: ToolBox, decision_limit: timedelta) -> None:
+    def __init__(self, calls: ToolCallStore, toolbox: ToolBox, decision_limit: timedelta) -> None:
         self._calls = calls
         self._toolbox = toolbox
         self._decision_limit = decision_limit
@@ -30,26 +30,31 @@ class ToolActivities:
     async def call_tool(self, call: CallRef) -> CallOutcome:
         """Make one tool call under its idempotency key, and record what the tool said."""
         opened = await self._calls.begin(call, attempts.current(), self._decision_limit)
-        if opened.settled is not None:
-            return opened.settled
+        if isinstance(opened, CallOutcome):
+            return opened
         try:
             result = await self._use(call, opened)
         except ToolFailed as failure:
-            with suppress(Unavailable):
-                failures = await self._calls.fail(call, opened.attempt)
-                failure.retryable &= failures < MAX_TOOL_FAILURES
+            if await self._has_failed_too_often(call, opened.attempt):
+                raise failure.final() from failure
             raise
         return await self._calls.end(call, opened.attempt, result)
 
     @activity.defn
-    async def settle_call(self, settling: CallSettling) -> CallOutcome:
-        """Record that a call is not made (again), and what the model is told about it."""
-        return await self._calls.settle(settling.call, settling.status, settling.reason)
+    async def settle_call(self, input: SkippedCall) -> CallOutcome:
+        """Record that a call is not made (again), and the reason, which the model gets."""
+        return await self._calls.skip(input.call, input.status, input.reason)
 
     @activity.defn
     async def read_decision(self, decision: DecisionRef) -> DecisionState:
         """Read what the record says about a decision."""
         return await self._calls.decision(decision)
+
+    async def _has_failed_too_often(self, call: CallRef, attempt: int) -> bool:
+        """Count this failure; one that cannot be counted now does not stop the next attempt."""
+        with suppress(Unavailable):
+            return await self._calls.fail(call, attempt) >= MAX_TOOL_FAILURES
+        return False
 
     async def _use(self, call: CallRef, opened: OpenedCall) -> ToolResult:
         tools = await self._toolbox.tools(call.run.tenant_id)

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import orjson
 
-from domain.errors import ModelFailed
 from domain.gateway.completions import CallUsage, Completion, ToolCall
+from domain.gateway.errors import ModelGarbled
 
 _REASONS: dict[str, Literal["stop", "length", "content_filter"]] = {
     "length": "length",
@@ -15,19 +15,19 @@ _REASONS: dict[str, Literal["stop", "length", "content_filter"]] = {
 
 
 @dataclass
-class _Call:
+class _PartialCall:
     call_id: str
     name: str
     arguments: str
 
 
-class Answer:
-    """Collects one stream. `add` gives the text that a chunk brought, if any."""
+class AnswerBuilder:
+    """An answer that grows with each chunk of one stream."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
-        self._calls: list[_Call] = []
-        self._slots: dict[int, _Call] = {}
+        self._calls: list[_PartialCall] = []
+        self._slots: dict[int, _PartialCall] = {}
         self._reason = ""
         self._usage: Any = None
 
@@ -36,7 +36,7 @@ class Answer:
         return not self._texts and not self._calls
 
     def add(self, chunk: Any) -> str:
-        """Take in a chunk and give back its text."""
+        """Take in a chunk and return its text, if it has any."""
         hidden = getattr(chunk, "_hidden_params", None) or {}
         self._usage = getattr(chunk, "usage", None) or hidden.get("usage") or self._usage
         if not chunk.choices:
@@ -50,16 +50,18 @@ class Answer:
             self._texts.append(text)
         return text
 
-    def complete(self, model: str, *, told: bool) -> Completion:
-        """The whole answer, without its price; `told`: the provider said how many tokens it took.
-        Raises ModelFailed (`model_garbled`) for a broken tool call."""
+    def complete(self, model: str, *, reported: bool) -> Completion:
+        """Build the whole answer, without its price; `reported`: the tokens are the provider's.
+
+        Raises ModelGarbled for a broken tool call.
+        """
         calls = tuple(_tool_call(number, call) for number, call in enumerate(self._calls))
         return Completion(
             text="".join(self._texts),
             tool_calls=calls,
             finish_reason="tool_calls" if calls else _REASONS.get(self._reason, "stop"),
             model=model,
-            usage=_tokens(self._usage, told=told),
+            usage=_tokens(self._usage, reported=reported),
             cost_micros=0,
         )
 
@@ -69,14 +71,14 @@ class Answer:
         name = delta.function.name or ""
         # Some providers number every call 0: a name with another id begins a new one.
         if slot is None or (name and delta.id and slot.call_id not in ("", delta.id)):
-            slot = self._slots[index] = _Call(call_id="", name="", arguments="")
+            slot = self._slots[index] = _PartialCall(call_id="", name="", arguments="")
             self._calls.append(slot)
         slot.call_id = slot.call_id or delta.id or ""
         slot.name = slot.name or name
         slot.arguments += delta.function.arguments or ""
 
 
-def _tokens(usage: Any, *, told: bool) -> CallUsage:
+def _tokens(usage: Any, *, reported: bool) -> CallUsage:
     read = getattr(usage, "prompt_tokens_details", None)
     thought = getattr(usage, "completion_tokens_details", None)
     return CallUsage(
@@ -84,20 +86,20 @@ def _tokens(usage: Any, *, told: bool) -> CallUsage:
         output_tokens=getattr(usage, "completion_tokens", 0) or 0,
         cached_tokens=getattr(read, "cached_tokens", 0) or 0,
         reasoning_tokens=getattr(thought, "reasoning_tokens", 0) or 0,
-        estimated=not told,
+        estimated=not reported,
     )
 
 
-_LONGEST_NAME = 128
+_MAX_NAME = 128
 
 
-def _tool_call(number: int, call: _Call) -> ToolCall:
+def _tool_call(number: int, call: _PartialCall) -> ToolCall:
     try:
         arguments = orjson.loads(call.arguments or "{}")
     except ValueError:
         arguments = None
     name = call.name.replace("\0", "")
-    if not isinstance(arguments, dict) or not 0 < len(name) <= _LONGEST_NAME:
-        raise ModelFailed("The model's tool call is not readable.", code="model_garbled")
+    if not isinstance(arguments, dict) or not 0 < len(name) <= _MAX_NAME:
+        raise ModelGarbled("The model's tool call is not readable.")
     call_id = call.call_id.replace("\0", "") or f"call_{number}"
     return ToolCall(call_id=call_id, name=name, arguments=arguments)

@@ -1,4 +1,4 @@
-"""LiteLLM's exceptions, translated into ModelFailed: a stable code and a sentence for people."""
+"""LiteLLM's exceptions, translated into the classes of `domain/gateway/errors.py`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,19 @@ import openai
 
 from adapters.litellm import litellm
 from domain.errors import ModelFailed
+from domain.gateway.errors import (
+    ContextTooLong,
+    ModelCredentialsRefused,
+    ModelGarbled,
+    ModelRateLimited,
+    ModelRejected,
+    ModelTimeout,
+    ModelUnavailable,
+)
 
 FAILURES = (openai.OpenAIError, litellm.BudgetExceededError)
+# They say nothing about the health of a deployment.
+CALLERS_FAULT = (ModelRejected, ContextTooLong)
 
 _MAX_DETAIL = 300
 _MAX_WAIT_SECONDS = 60.0
@@ -23,56 +34,58 @@ _SECRET = re.compile(
 _NOISE = re.compile(r"^(?:litellm\.)?\w*(?:Error|Timeout|Exception)(?: - |: )")
 
 # The first class that matches decides, so special ones stand before their parents.
-_REFUSALS = (
+_REFUSALS: tuple[tuple[type[Exception], type[ModelFailed], str], ...] = (
+    (litellm.ContextWindowExceededError, ContextTooLong, "The prompt is too long for the model."),
     (
-        litellm.ContextWindowExceededError,
-        "context_too_long",
-        "The prompt is too long for the model.",
+        openai.AuthenticationError,
+        ModelCredentialsRefused,
+        "The provider refused our credentials.",
     ),
-    (openai.AuthenticationError, "model_credentials", "The provider refused our credentials."),
-    (openai.PermissionDeniedError, "model_credentials", "The provider denies us this model."),
-    (openai.NotFoundError, "model_rejected", "The provider does not know this model."),
-    (openai.BadRequestError, "model_rejected", "The provider rejected the request."),
-    (openai.UnprocessableEntityError, "model_rejected", "The provider rejected the request."),
-    (litellm.BudgetExceededError, "model_rejected", "The budget for models is spent."),
+    (
+        openai.PermissionDeniedError,
+        ModelCredentialsRefused,
+        "The provider denies us this model.",
+    ),
+    (openai.NotFoundError, ModelRejected, "The provider does not know this model."),
+    (openai.BadRequestError, ModelRejected, "The provider rejected the request."),
+    (openai.UnprocessableEntityError, ModelRejected, "The provider rejected the request."),
+    (litellm.BudgetExceededError, ModelRejected, "The budget for models is spent."),
 )
-_TROUBLES = (
-    (openai.RateLimitError, "model_rate_limited", "The provider says: too many requests."),
-    (openai.APITimeoutError, "model_timeout", "The provider did not answer in time."),
-    (openai.APIResponseValidationError, "model_garbled", "The provider's answer made no sense."),
+_TROUBLES: tuple[tuple[type[Exception], type[ModelFailed]], ...] = (
+    (openai.RateLimitError, ModelRateLimited),
+    (openai.APITimeoutError, ModelTimeout),
+    (openai.APIResponseValidationError, ModelGarbled),
 )
 
 
 def failure(error: Exception, prompt: Iterable[str] = ()) -> ModelFailed:
-    """What a LiteLLM exception means for us; texts of the prompt never get into the detail."""
+    """Translate a LiteLLM exception; texts of the prompt never get into the detail."""
     cause = _innermost(error)
-    for kind, code, sentence in _REFUSALS:
+    for kind, refusal, sentence in _REFUSALS:
         if isinstance(cause, kind):
-            words = _provider_words(cause, prompt)
-            return ModelFailed(_short(f"{sentence} {words}"), code=code, retryable=False)
+            return refusal(_short(f"{sentence} {_provider_words(cause, prompt)}"))
     if _is_out_of_credit(cause):
-        sentence = "The account at the provider has no credit left."
-        return ModelFailed(sentence, code="model_credentials", retryable=False)
+        return ModelCredentialsRefused("The account at the provider has no credit left.")
     if any(type(link) is openai.OpenAIError for link in _chain(cause)):
-        sentence = "There are no credentials for this provider."
-        return ModelFailed(sentence, code="model_credentials", retryable=False)
-    code, sentence = _trouble(error, cause)
-    return ModelFailed(sentence, code=code, retryable=True, retry_after=_retry_after(cause))
+        return ModelCredentialsRefused("There are no credentials for this provider.")
+    return _trouble(error, cause)
 
 
 def _innermost(error: Exception) -> Exception:
-    """A failure in mid-stream carries the provider's own error inside."""
+    """Unwrap a failure in mid-stream, which carries the provider's own error inside."""
     inner = getattr(error, "original_exception", None)
     return inner if isinstance(inner, Exception) else error
 
 
-def _trouble(error: Exception, cause: Exception) -> tuple[str, str]:
-    for kind, code, sentence in _TROUBLES:
+def _trouble(error: Exception, cause: Exception) -> ModelFailed:
+    retry_after = _retry_after(cause)
+    for kind, trouble in _TROUBLES:
         if isinstance(cause, kind):
-            return code, sentence
+            return trouble(retry_after=retry_after)
     if any(isinstance(link, JSONDecodeError) for link in (*_chain(error), *_chain(cause))):
-        return "model_garbled", "The provider sent something that is not its protocol."
-    return "model_unavailable", "The provider is not available at the moment."
+        sentence = "The provider sent something that is not its protocol."
+        return ModelGarbled(sentence, retry_after=retry_after)
+    return ModelUnavailable(retry_after=retry_after)
 
 
 def _chain(error: BaseException | None) -> Iterable[BaseException]:
@@ -90,16 +103,17 @@ def _is_out_of_credit(cause: Exception) -> bool:
 
 def _provider_words(cause: Exception, prompt: Iterable[str]) -> str:
     words = str(getattr(cause, "message", cause))
-    while found := _NOISE.match(words):
-        words = words[found.end() :]
+    while noise := _NOISE.match(words):
+        words = words[noise.end() :]
     words = _SECRET.sub(r"\1\2[redacted]", words)
-    for start in _openings(prompt):
-        if (place := words.find(start)) >= 0:
-            words = words[:place] + "[…]"
+    for quote in _quotes(prompt):
+        if (index := words.find(quote)) >= 0:
+            words = words[:index] + "[…]"
     return words
 
 
-def _openings(prompt: Iterable[str]) -> Iterable[str]:
+def _quotes(prompt: Iterable[str]) -> Iterable[str]:
+    """Yield the first characters of each line, by which a quoted prompt is known."""
     for text in prompt:
         for line in text.splitlines():
             if len(start := line.strip()[:24]) >= _MIN_QUOTE:

@@ -1,4 +1,4 @@
-"""A request in LiteLLM's words."""
+"""A request in LiteLLM's terms."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ _INSTRUCTION = "Answer with JSON only, without a word around it, that matches th
 
 
 def arguments(request: ModelRequest, deployment: Deployment, timeout: float) -> dict[str, Any]:
-    """What `litellm.acompletion` is called with; `timeout` in seconds. No retries: Temporal's."""
-    given: dict[str, Any] = {
+    """Build the arguments of `litellm.acompletion`; `timeout` in seconds. Temporal owns retries."""
+    values: dict[str, Any] = {
         "model": deployment.model,
         "messages": [_message(message) for message in request.messages],
         "stream": True,
@@ -28,20 +28,20 @@ def arguments(request: ModelRequest, deployment: Deployment, timeout: float) -> 
         "tools": [_tool(spec) for spec in request.tools] or None,
         "user": request.user_id,
     }
-    given |= {name: value for name, value in optional.items() if value is not None}
+    values |= {name: value for name, value in optional.items() if value is not None}
     if request.response_schema is not None:
-        _ask_for_json(given, request.response_schema, deployment)
-    return given
+        _ask_for_json(values, request.response_schema, deployment)
+    return values
 
 
-def _ask_for_json(given: dict[str, Any], schema: dict[str, Any], deployment: Deployment) -> None:
-    """By the provider's own means, or in words where it has none."""
+def _ask_for_json(values: dict[str, Any], schema: dict[str, Any], deployment: Deployment) -> None:
+    """Ask by the provider's own means, or in words where it has none."""
     if "json" in deployment.supports:
         named = {"name": "answer", "schema": schema}
-        given["response_format"] = {"type": "json_schema", "json_schema": named}
+        values["response_format"] = {"type": "json_schema", "json_schema": named}
     else:
         words = _INSTRUCTION.format(json.dumps(schema))
-        given["messages"].append({"role": "user", "content": words})
+        values["messages"].append({"role": "user", "content": words})
 
 
 def _message(message: PromptMessage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What deployments cost and how much they can read: from the settings, or from LiteLLM's map."""
+"""Prices and context windows of deployments: from the settings, or from LiteLLM's map."""
 
 import math
 from functools import lru_cache
@@ -13,19 +13,19 @@ _MILLION = 1_000_000
 
 
 def window(deployment: Deployment) -> int:
-    """The context window in tokens; 8192 where nobody knows."""
+    """Return the context window in tokens; 8192 where nobody knows."""
     known = _known(deployment.model)
     tokens = known.get("max_input_tokens") or known.get("max_tokens")
     return deployment.window or int(tokens or _FALLBACK_WINDOW)
 
 
 def price(deployment: Deployment) -> Price:
-    """Dollars per million tokens; 0 where nobody knows."""
+    """Return dollars per million tokens; 0 where nobody knows."""
     return deployment.price or _listed(deployment.model)
 
 
 def cost_micros(deployment: Deployment, usage: CallUsage) -> int:
-    """Micro-dollars, rounded up: a dollar per million tokens is a micro-dollar per token."""
+    """Price tokens in micro-dollars, rounded up: a dollar per million is a micro-dollar each."""
     rates = price(deployment)
     cached = rates.input if rates.cached_input is None else rates.cached_input
     cost = (

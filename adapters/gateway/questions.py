@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from adapters.gateway.routing import Plan
+from adapters.gateway.routing import RoutePlan
 from domain.gateway.cache import CacheQuestion
 from domain.gateway.completions import Completion, ModelRequest, PromptMessage
 
 
-def question(tenant_id: str, plan: Plan, request: ModelRequest) -> CacheQuestion | None:
-    """What the cache is asked; None where the route's rule does not allow it (`CacheRule`)."""
+def cache_question(tenant_id: str, plan: RoutePlan, request: ModelRequest) -> CacheQuestion | None:
+    """Return the question for the cache; None where the route's rule forbids it (`CacheRule`)."""
     rule, last = plan.route.cache, request.messages[-1]
     undetermined = request.temperature != 0 and not rule.any_temperature
     if rule.mode == "off" or undetermined or (request.tools and not rule.tools):
@@ -22,15 +22,15 @@ def question(tenant_id: str, plan: Plan, request: ModelRequest) -> CacheQuestion
         shape["user"] = request.user_id
     if request.subject is not None:
         shape["subject"] = request.subject
-    asked = last.text if last.role == "user" else ""
+    question = last.text if last.role == "user" else ""
     before = request.messages[:-1] if last.role == "user" else request.messages
     scope = _digest(shape | {"messages": _messages(before)})
     return CacheQuestion(
         tenant_id=tenant_id,
         route=plan.name,
-        digest=_digest({"scope": scope, "asked": asked}),
+        digest=_digest({"scope": scope, "question": question}),
         scope=scope,
-        question=asked,
+        question=question,
         ttl_seconds=rule.ttl_seconds,
         threshold=rule.threshold,
         prompt=request.prompt,
@@ -39,9 +39,9 @@ def question(tenant_id: str, plan: Plan, request: ModelRequest) -> CacheQuestion
     )
 
 
-def may_be_alike(plan: Plan, request: ModelRequest) -> bool:
-    """Whether another question's answer may serve: never with tools, and with what is one user's
-    own only where the route says so, and never what is about one subject."""
+def may_match_similar(plan: RoutePlan, request: ModelRequest) -> bool:
+    """Return whether a similar question's answer may serve: never with tools or about one subject,
+    and with a user's own context only where the route allows it."""
     rule = plan.route.cache
     return (
         rule.mode == "semantic"
@@ -52,8 +52,8 @@ def may_be_alike(plan: Plan, request: ModelRequest) -> bool:
     )
 
 
-def may_be_remembered(completion: Completion) -> bool:
-    """Only whole answers in words: a call of a tool is an act, and is decided anew."""
+def may_be_cached(completion: Completion) -> bool:
+    """Accept only whole answers in words: a tool call is an act, and is decided anew."""
     return (
         completion.finish_reason == "stop"
         and bool(completion.text)
@@ -62,7 +62,7 @@ def may_be_remembered(completion: Completion) -> bool:
     )
 
 
-def _shape(tenant_id: str, plan: Plan, request: ModelRequest) -> dict[str, Any]:
+def _shape(tenant_id: str, plan: RoutePlan, request: ModelRequest) -> dict[str, Any]:
     return {
         "tenant": tenant_id,
         "route": plan.name,
@@ -76,7 +76,7 @@ def _shape(tenant_id: str, plan: Plan, request: ModelRequest) -> dict[str, Any]:
 
 
 def _messages(messages: Sequence[PromptMessage]) -> list[Any]:
-    """Models choose the ids of calls at random: only their order counts."""
+    """Number the ids of calls, which models choose at random: only their order counts."""
     ids: dict[str | None, int] = {}
     for message in messages:
         for call in message.tool_calls:

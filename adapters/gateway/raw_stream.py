@@ -24,18 +24,18 @@ _END = re.compile(
 _USAGE = re.compile(rb'"(?:usage|usageMetadata)": ?\{|"eval_count"')
 _BINARY = ("application/vnd.amazon.eventstream", "application/octet-stream")
 
-Verdict = Literal["complete", "done", "unknown", "truncated", "garbled"]
+StreamVerdict = Literal["complete", "done", "unknown", "truncated", "garbled"]
 
 
 class StreamWatch:
-    """What one call's response looked like on the wire; the last response counts."""
+    """One call's response as it came over the wire; the last response counts."""
 
     def __init__(self) -> None:
         self.broken = False
         self._begin(watched=False)
 
     def open(self, headers: httpx.Headers) -> None:
-        """A response begins; one that cannot be read as text is left unwatched."""
+        """Begin a response; one that cannot be read as text is left unwatched."""
         binary = headers.get("content-type", "").startswith(_BINARY)
         self._begin(watched=not binary and "content-encoding" not in headers)
 
@@ -46,31 +46,31 @@ class StreamWatch:
         self._start = b""
         self._line = b""
         self._lines = 0
-        self._told_usage = False
+        self._reports_usage = False
 
     def feed(self, data: bytes) -> None:
-        """See some bytes. Markers count only at the level of the protocol: inside a JSON string
+        """Take in some bytes. Markers count only at the level of the protocol: inside a JSON string
         their quotes are escaped, and a raw line break cannot occur."""
         if not self._start:
             self._start = data.lstrip()[:1]
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
-            self._judge(line)
+            self._read(line)
 
     def close(self) -> None:
-        """The body came to its end, for whatever reason."""
-        self._judge(self._line)
+        """End the body, for whatever reason."""
+        self._read(self._line)
         self._line = b""
 
     @property
-    def told_usage(self) -> bool:
-        """Whether the provider said how many tokens it took; trusted where nobody watched."""
-        return self._told_usage or not self._watched
+    def reports_usage(self) -> bool:
+        """Return whether the provider reported tokens; trusted where nobody watched."""
+        return self._reports_usage or not self._watched
 
     @property
-    def verdict(self) -> Verdict:
-        """Did the answer come to its end? `done` says so without a reason; `unknown`: unwatched,
-        or a plain JSON document."""
+    def verdict(self) -> StreamVerdict:
+        """Say how the answer ended. `done` came without a reason; `unknown`: unwatched, or a plain
+        JSON document."""
         if self._complete:
             return "complete"
         if self._done:
@@ -81,20 +81,20 @@ class StreamWatch:
             return "garbled"
         return "truncated" if self._lines else "unknown"
 
-    def _judge(self, line: bytes) -> None:
+    def _read(self, line: bytes) -> None:
         self._lines += line.startswith((b"data:", b"event:", b'{"model"'))
-        self._told_usage = self._told_usage or _USAGE.search(line) is not None
-        found = _END.search(line)
-        if found is None:
+        self._reports_usage = self._reports_usage or _USAGE.search(line) is not None
+        match = _END.search(line)
+        if match is None:
             return
-        if found[0].startswith(b"data:"):
+        if match[0].startswith(b"data:"):
             self._done = True
         else:
             # Ollama's tool arguments are real JSON, so that "done" may be one of them.
-            self._complete |= found[0][:5] != b'"done' or _says_done(line)
+            self._complete |= match[0][:5] != b'"done' or _is_done(line)
 
 
-def _says_done(line: bytes) -> bool:
+def _is_done(line: bytes) -> bool:
     try:
         return orjson.loads(line).get("done") is True
     except (ValueError, AttributeError):
@@ -126,7 +126,7 @@ _current: ContextVar[StreamWatch | None] = ContextVar("stream_watch", default=No
 
 @contextmanager
 def watching(watch: StreamWatch) -> Iterator[None]:
-    """The requests made inside belong to this watch."""
+    """Let the requests made inside belong to this watch."""
     token = _current.set(watch)
     try:
         yield

@@ -5,14 +5,13 @@ from functools import lru_cache
 
 from adapters.litellm import litellm
 
-_LONGEST_REMEMBERED = 20_000
+_MAX_REMEMBERED = 20_000
 
 
 def count(model: str, texts: Sequence[str]) -> int:
-    """How many tokens these texts are, by the model's tokenizer or, where LiteLLM knows none, by
-    OpenAI's."""
+    """Count the tokens of texts by the model's tokenizer, or by OpenAI's if LiteLLM knows none."""
     return sum(
-        _known(model, text) if len(text) <= _LONGEST_REMEMBERED else _count(model, text)
+        _known(model, text) if len(text) <= _MAX_REMEMBERED else _count(model, text)
         for text in texts
     )
 

@@ -1,1 +1,1 @@
-"""MCP: our own task server, and the tool box through which runs reach every tool."""
+"""MCP: our own to-do server, and the tool box through which runs reach every tool."""

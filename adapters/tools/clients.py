@@ -21,21 +21,21 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, DiscoverResult
 from pydantic import ValidationError
 
-from domain.errors import Invalid
+from domain.errors import SettingsInvalid
 from domain.tools.tools import ToolServer
 
-Answer = TypeVar("Answer")
-Ask = Callable[[Client], Awaitable[Answer]]
+Result = TypeVar("Result")
+Request = Callable[[Client], Awaitable[Result]]
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 10
 
 
-class Connection(Protocol):
+class ServerConnection(Protocol):
     """A way to a server that outlives its failures: the next use connects again."""
 
-    async def use(self, ask: Ask[Answer]) -> Answer:
-        """Ask through a live client. Cancelling this cancels the request on the server."""
+    async def use(self, request: Request[Result]) -> Result:
+        """Make a request through a live client. Cancelling this cancels it on the server."""
         ...
 
     async def aclose(self) -> None:
@@ -43,23 +43,23 @@ class Connection(Protocol):
         ...
 
 
-def connection_to(server: ToolServer) -> Connection:
-    """The connection that a server's settings ask for; raises Invalid when they name none."""
+def connection_to(server: ToolServer) -> ServerConnection:
+    """Return the connection of a server's settings; raises SettingsInvalid when they name none."""
     if server.url is not None:
         return HttpConnection(server.url, server.headers)
     if server.command:
-        return KeptConnection(lambda: _Command(server), server.timeout_seconds)
-    raise Invalid(f"Tool server {server.name} needs a url or a command.", code="settings_invalid")
+        return PersistentConnection(lambda: _Command(server), server.timeout_seconds)
+    raise SettingsInvalid(f"Tool server {server.name} needs a url or a command.")
 
 
-def connection_in_memory(server: MCPServer[Any]) -> Connection:
-    """A connection to a server in this process: a request runs in its caller's own task."""
-    return KeptConnection(lambda: server, math.inf)
+def connection_in_memory(server: MCPServer[Any]) -> ServerConnection:
+    """Return a connection to a server in this process; requests run in their callers' own tasks."""
+    return PersistentConnection(lambda: server, math.inf)
 
 
 class HttpConnection:
-    """A client for each request, over kept sockets: a request that breaks its client cannot
-    harm another. What the server speaks is remembered, so that a request is one round trip."""
+    """A client for each request, over pooled sockets: a request that breaks its client cannot
+    harm another. The server's protocol is remembered, so that a request is one round trip."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url = url
@@ -68,22 +68,22 @@ class HttpConnection:
         self._mode = "auto"
         self._discovered: DiscoverResult | None = None
 
-    async def use(self, ask: Ask[Answer]) -> Answer:
-        answer: Answer | MCPError | ValidationError
+    async def use(self, request: Request[Result]) -> Result:
+        result: Result | MCPError | ValidationError
         try:
             async with self._client() as client:
                 try:
-                    answer = await ask(client)
+                    result = await request(client)
                 except (MCPError, ValidationError) as error:
                     # Raised here, it would leave the client's task group inside an ExceptionGroup.
-                    answer = error
+                    result = error
         except Exception:
             self._forget()
             raise
-        if isinstance(answer, MCPError | ValidationError):
+        if isinstance(result, MCPError | ValidationError):
             self._forget()
-            raise answer
-        return answer
+            raise result
+        return result
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -100,34 +100,34 @@ class HttpConnection:
         self._mode, self._discovered = "auto", None
 
 
-class KeptConnection:
+class PersistentConnection:
     """One client that stays open, and is opened again after it broke."""
 
-    def __init__(self, target: "Callable[[], _Target]", patience_seconds: float) -> None:
+    def __init__(self, target: "Callable[[], _Target]", start_seconds: float) -> None:
         self._target = target
-        self._patience_seconds = patience_seconds
-        self._held: _Held | None = None
+        self._start_seconds = start_seconds
+        self._live: _LiveClient | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether the next use can go through what is open."""
-        return self._held is not None and not self._held.gone
+        """Return whether the next use can go through what is open."""
+        return self._live is not None and not self._live.gone
 
-    async def use(self, ask: Ask[Answer]) -> Answer:
-        if self._held is None or self._held.gone:
-            self._held = _Held(self._target(), self._patience_seconds)
-        held = self._held
+    async def use(self, request: Request[Result]) -> Result:
+        if self._live is None or self._live.gone:
+            self._live = _LiveClient(self._target(), self._start_seconds)
+        live = self._live
         try:
-            return await ask(await held.client())
+            return await request(await live.client())
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
-                held.let_go()
+                live.close()
             raise
 
     async def aclose(self) -> None:
-        if self._held is not None:
-            self._held.let_go()
-            await self._held.ended()
+        if self._live is not None:
+            self._live.close()
+            await self._live.ended()
 
 
 class _Command:
@@ -162,13 +162,13 @@ class _Command:
 _Target = MCPServer[Any] | _Command
 
 
-class _Held:
+class _LiveClient:
     """A client that one task enters and leaves, since anyio lets no other task leave it."""
 
-    def __init__(self, target: _Target, patience_seconds: float) -> None:
+    def __init__(self, target: _Target, start_seconds: float) -> None:
         self._target = target
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
-        self._scope = anyio.CancelScope(deadline=anyio.current_time() + patience_seconds)
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + start_seconds)
         self._task = asyncio.create_task(self._hold(), context=contextvars.Context())
         self._task.add_done_callback(_report)
 
@@ -185,7 +185,7 @@ class _Held:
         self._task.result()
         raise TimeoutError("the server did not start in time")
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         self._scope.cancel()
 
     async def ended(self) -> None:

@@ -1,4 +1,4 @@
-"""The task server over HTTP: one route of the API, for callers with our own credentials.
+"""The to-do server over HTTP: one route of the API, for callers with our own credentials.
 
 Light to import: the MCP SDK (more than a second) is loaded in a thread by the first request.
 """
@@ -19,17 +19,17 @@ from domain.identity.principals import Principal
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-    from adapters.tools.task_server import RequestContext
+    from adapters.tools.todo_server import RequestContext
 
 Authenticate = Callable[[str | None, str | None], Awaitable[Principal]]
-"""From the headers `Authorization` and `X-API-Key`; raises Unauthenticated."""
+"""Returns the caller from the headers `Authorization` and `X-API-Key`; raises Unauthenticated."""
 
 ANY_HOST = "*"
-_HERE = ("127.0.0.1", "localhost", "[::1]")
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _PRINCIPAL = "perdure.principal"
 
 
-class TaskEndpoint:
+class TodoEndpoint:
     """An ASGI app for the path `/mcp` itself: add it as a route, a mount would redirect.
 
     Stateless (any replica answers any request) and POST only, so no stream outlives a request.
@@ -43,7 +43,7 @@ class TaskEndpoint:
         self._store = store
         self._authenticate = authenticate
         self._allowed_hosts = allowed_hosts
-        self._wanted = asyncio.Event()
+        self._requested = asyncio.Event()
         self._manager: asyncio.Future[StreamableHTTPSessionManager] | None = None
 
     @contextlib.asynccontextmanager
@@ -63,7 +63,7 @@ class TaskEndpoint:
             await answer(scope, receive, send)
             return
         assert self._manager is not None, "enter run() in the lifespan"
-        self._wanted.set()
+        self._requested.set()
         manager = await asyncio.shield(self._manager)
         await manager.handle_request(scope, receive, send)
 
@@ -82,7 +82,7 @@ class TaskEndpoint:
         return None
 
     async def _serve(self, ready: "asyncio.Future[StreamableHTTPSessionManager]") -> None:
-        await self._wanted.wait()
+        await self._requested.wait()
         try:
             manager = await asyncio.to_thread(_manager, self._store, self._allowed_hosts)
         except Exception as error:
@@ -101,10 +101,10 @@ def _problem(status: int, code: str, detail: str, headers: dict[str, str]) -> Re
 def _manager(store: TodoStore, hosts: Collection[str]) -> "StreamableHTTPSessionManager":
     from mcp.server.transport_security import TransportSecuritySettings
 
-    from adapters.tools.task_server import task_server
+    from adapters.tools.todo_server import todo_server
 
-    server = task_server(store, _caller_of_request)
-    names = (*_HERE, *hosts)
+    server = todo_server(store, _caller_of_request)
+    names = (*_LOCAL_HOSTS, *hosts)
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=ANY_HOST not in hosts,
         allowed_hosts=[form for name in names for form in (name, f"{name}:*")],

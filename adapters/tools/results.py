@@ -1,4 +1,4 @@
-"""What a tool said, as text that a model can read and Postgres can store."""
+"""Results of tools, as text that a model can read and PostgreSQL can store."""
 
 import json
 from typing import Any
@@ -14,14 +14,14 @@ from mcp_types import (
 
 from domain.tools.tools import ToolResult
 
-LONGEST_RESULT = 64 * 1024
+MAX_RESULT = 64 * 1024
 """Bytes of UTF-8, the marker of a cut included."""
 
 _ROOM_FOR_MARKER = 100
 
 
 def tool_result(answer: CallToolResult) -> ToolResult:
-    """All text of an answer; its structured content where it has no text, or says the same."""
+    """Return all text of an answer; its structured content if there is no text, or the same."""
     text = "\n".join(map(_describe, answer.content))
     content = answer.structured_content
     if content is not None and (not text or _parsed(text) == content):
@@ -38,17 +38,17 @@ def _parsed(text: str) -> Any:
 
 
 def failed(text: str) -> ToolResult:
-    """A tool's own refusal."""
+    """Return a tool's own refusal."""
     return ToolResult(status="failed", text=readable(text))
 
 
 def readable(text: str) -> str:
-    """The text without what Postgres refuses, cut to the longest result with a note about it."""
+    """Return a text that PostgreSQL can store, cut to `MAX_RESULT` bytes with a note about it."""
     data = text.replace("\x00", "").encode("utf-8", "replace")
-    if len(data) <= LONGEST_RESULT:
+    if len(data) <= MAX_RESULT:
         return data.decode()
-    kept = data[: LONGEST_RESULT - _ROOM_FOR_MARKER].decode("utf-8", "ignore")
-    return f"{kept}\n[The result was cut here: {len(kept.encode()):,} of {len(data):,} bytes.]"
+    start = data[: MAX_RESULT - _ROOM_FOR_MARKER].decode("utf-8", "ignore")
+    return f"{start}\n[The result was cut here: {len(start.encode()):,} of {len(data):,} bytes.]"
 
 
 def _describe(block: ContentBlock) -> str:

@@ -1,4 +1,4 @@
-"""One tool server: what it offers, under which names, how safe it is, and how it is called."""
+"""One tool server: its tools, their names and safety, and calls to them."""
 
 import asyncio
 import contextvars
@@ -25,17 +25,18 @@ from mcp_types import (
 from mcp_types import Tool as RemoteTool
 from pydantic import ValidationError
 
-from adapters.tools.clients import Connection
+from adapters.tools.clients import ServerConnection
 from adapters.tools.results import failed, tool_result
-from adapters.tools.task_server import KEY_META, TENANT_META, USER_META
+from adapters.tools.todo_server import KEY_META, TENANT_META, USER_META
 from domain.errors import ToolFailed
 from domain.gateway.completions import ToolSpec
+from domain.tools.errors import ToolTimeout, ToolUnavailable
 from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult, ToolServer
 
 _log = logging.getLogger(__name__)
 FIRST_LISTING_SECONDS = 5
-_MOST_PAGES = 20
-_LONGEST_NAME = 64
+_MAX_PAGES = 20
+_MAX_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ class ToolSource:
     """
 
     def __init__(
-        self, server: ToolServer, connection: Connection, ask_first: frozenset[str], ages: Ages
+        self,
+        server: ToolServer,
+        connection: ServerConnection,
+        ask_first: frozenset[str],
+        ages: Ages,
     ) -> None:
         self.server = server
         self.tools: tuple[Tool, ...] | None = None
@@ -65,7 +70,7 @@ class ToolSource:
         self._renew_at = 0.0
 
     def serves(self, tenant_id: str) -> bool:
-        """Whether a tenant may use this server."""
+        """Return whether a tenant may use this server."""
         return self.server.serves(tenant_id)
 
     async def first_listing(self) -> None:
@@ -82,7 +87,7 @@ class ToolSource:
             self._listing = asyncio.create_task(self._relist(), context=contextvars.Context())
 
     async def call(self, tool: Tool, arguments: dict[str, Any], caller: ToolCaller) -> ToolResult:
-        """Call a tool of this server."""
+        """Call a tool of this server. Raises ToolUnavailable, ToolTimeout."""
         request = CallToolRequest(
             params=CallToolRequestParams.model_validate(
                 {
@@ -93,7 +98,7 @@ class ToolSource:
             )
         )
         with self._failures(tool.timeout):
-            return await self._connection.use(lambda client: _ask(client, request))
+            return await self._connection.use(lambda client: _request(client, request))
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -124,9 +129,9 @@ class ToolSource:
             self._listing = None
         self._renew_at = time.monotonic() + age
 
-    def _leave_out(self, why: str) -> None:
+    def _leave_out(self, reason: str) -> None:
         if self.tools != ():
-            _log.warning("tool server %s is left out: %s", self.server.name, why)
+            _log.warning("tool server %s is left out: %s", self.server.name, reason)
         self.tools = ()
 
     def _tool(self, remote: RemoteTool) -> Tool:
@@ -152,14 +157,15 @@ class ToolSource:
             with anyio.fail_after(limit.total_seconds()):
                 yield
         except TimeoutError as error:
-            said = f"The tool server {name} did not answer in {limit.total_seconds():g} seconds."
-            raise ToolFailed(said, code="tool_timeout") from error
+            seconds = f"{limit.total_seconds():g} seconds"
+            raise ToolTimeout(f"The tool server {name} did not answer in {seconds}.") from error
         except Exception as error:
-            raise ToolFailed(f"The tool server {name} failed: {_reason(error)}") from error
+            detail = f"The tool server {name} failed: {_reason(error)}"
+            raise ToolUnavailable(detail) from error
 
 
 class OwnSource(ToolSource):
-    """Our own server: it is told for whom it works, and its annotations are our own word.
+    """Our own server: it knows the caller, and its annotations are our own word.
 
     Every tool of it that is not read-only takes the idempotency key.
     """
@@ -172,32 +178,32 @@ class OwnSource(ToolSource):
         return Safety.SAFE if read_only else Safety.KEYED
 
     def _meta(self, tool: Tool, caller: ToolCaller) -> dict[str, str]:
-        who = {TENANT_META: caller.tenant_id, USER_META: caller.user_id}
-        return who | super()._meta(tool, caller)
+        caller_meta = {TENANT_META: caller.tenant_id, USER_META: caller.user_id}
+        return caller_meta | super()._meta(tool, caller)
 
 
 def model_safe(name: str) -> str:
-    """A name that every model provider takes; a changed one keeps a digest of what it was."""
+    """Return a name that every model provider takes, with a digest if the name had to change."""
     safe = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    if safe == name and len(name) <= _LONGEST_NAME:
+    if safe == name and len(name) <= _MAX_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{safe[: _LONGEST_NAME - 9]}_{digest}"
+    return f"{safe[: _MAX_NAME - 9]}_{digest}"
 
 
 async def _list(client: Client) -> list[RemoteTool]:
-    found: list[RemoteTool] = []
+    tools: list[RemoteTool] = []
     cursor: str | None = None
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         page = await client.list_tools(cursor=cursor, cache_mode="bypass")
-        found += page.tools
+        tools += page.tools
         cursor = page.next_cursor
         if cursor is None:
             break
-    return found
+    return tools
 
 
-async def _ask(client: Client, request: CallToolRequest) -> ToolResult:
+async def _request(client: Client, request: CallToolRequest) -> ToolResult:
     try:
         # Not client.call_tool: it lists all tools first, to check a schema that we do not use.
         return tool_result(await client.session.send_request(request, CallToolResult))

@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from adapters.tools.clients import connection_in_memory, connection_to
 from adapters.tools.results import failed
 from adapters.tools.sources import Ages, OwnSource, ToolSource
-from domain.errors import Invalid
+from domain.errors import SettingsInvalid
 from domain.settings import Settings
 from domain.tools.tools import Safety, Tool, ToolCaller, ToolResult, ToolServer
 
@@ -20,7 +20,7 @@ DEAD = timedelta(seconds=5)
 
 
 class McpToolBox:
-    """Tools of our own task server under their plain names, others' as `server_tool`.
+    """Tools of our own to-do server under their plain names, others' as `server_tool`.
 
     A listing older than `fresh` is renewed in the background, and a server that did not answer is
     asked again after `dead`: a step waits for a server only the first time.
@@ -45,7 +45,7 @@ class McpToolBox:
             self._sources[server.name] = ToolSource(server, connection, settings.ask_first, ages)
 
     async def tools(self, tenant_id: str) -> dict[str, Tool]:
-        """All tools of a tenant by name. A server that does not answer is left out."""
+        """Return all tools of a tenant by name. A server that does not answer is left out."""
         serving = [source for source in self._sources.values() if source.serves(tenant_id)]
         unknown = [source.first_listing() for source in serving if source.tools is None]
         if unknown:
@@ -60,7 +60,7 @@ class McpToolBox:
     async def call(self, tool: Tool, arguments: dict[str, Any], caller: ToolCaller) -> ToolResult:
         """Call one tool. Raises ToolFailed when nobody knows whether the tool acted.
 
-        What the tool itself says no to is a result. Cancelling this cancels the call there.
+        A refusal of the tool itself is a result. Cancelling this cancels the call there.
         """
         source = self._sources.get(tool.server)
         if source is None or not source.serves(caller.tenant_id):
@@ -73,10 +73,12 @@ class McpToolBox:
 
 
 def _check_names(servers: Iterable[ToolServer]) -> None:
-    """A name such as `a_b_c` must mean one tool, whichever servers are up at the time."""
+    """Make sure that a name such as `a_b_c` means one tool, whichever servers are up.
+
+    Raises SettingsInvalid.
+    """
     for one, other in permutations([server.name for server in servers], 2):
         if one == other or other.startswith(f"{one}_"):
-            raise Invalid(
-                f"The tool servers {one} and {other} could both name a tool {other}_…: rename one.",
-                code="settings_invalid",
+            raise SettingsInvalid(
+                f"The tool servers {one} and {other} could both name a tool {other}_…: rename one."
             )

@@ -4,8 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.deps import Parts, requires
+from api.deps import requires
+from api.gateway.dependencies import Alerts
+from api.problems import errors
 from domain.base import Page
+from domain.errors import CursorInvalid
 from domain.gateway.alerts import Alert
 from domain.identity.principals import Principal, Scope
 
@@ -13,13 +16,13 @@ router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
 Reader = Annotated[Principal, Depends(requires(Scope.ALERTS_READ))]
 
 
-@router.get("")
+@router.get("", responses=errors(CursorInvalid))
 async def find(
     caller: Reader,
-    parts: Parts,
+    alerts: Alerts,
     kind: Annotated[str | None, Query(max_length=100)] = None,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[Alert]:
-    """The tenant's alerts, the latest first; the same one within five minutes is counted."""
-    return await parts.alerts.find(caller, kind=kind, cursor=cursor, limit=limit)
+    """List the tenant's alerts, the latest first; the same one within five minutes is counted."""
+    return await alerts.find(caller, kind=kind, cursor=cursor, limit=limit)

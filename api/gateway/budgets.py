@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from api.deps import Parts, requires
-from domain.errors import Invalid
+from api.deps import InstallationSettings, requires
+from api.gateway.dependencies import Budgets
+from api.problems import errors
 from domain.gateway.budgets import Budget, NewBudget
+from domain.gateway.errors import BudgetUnknown, RouteUnknown
 from domain.identity.principals import Principal, Scope
 from domain.names import ID_PATTERN
 
@@ -17,26 +19,32 @@ BudgetId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 @router.get("")
-async def find(caller: Reader, parts: Parts) -> list[Budget]:
-    """All budgets, with what was spent of them in the current period."""
-    return await parts.budgets.find(caller)
+async def find(caller: Reader, budgets: Budgets) -> list[Budget]:
+    """List all budgets, with what was spent of them in the current period."""
+    return await budgets.find(caller)
 
 
-@router.get("/{budget_id}")
-async def read(budget_id: BudgetId, caller: Reader, parts: Parts) -> Budget:
-    """One budget."""
-    return await parts.budgets.read(caller, budget_id)
+@router.get("/{budget_id}", responses=errors(BudgetUnknown))
+async def read(budget_id: BudgetId, caller: Reader, budgets: Budgets) -> Budget:
+    """Return one budget."""
+    return await budgets.read(caller, budget_id)
 
 
-@router.put("/{budget_id}")
-async def put(budget_id: BudgetId, body: NewBudget, caller: Admin, parts: Parts) -> Budget:
+@router.put("/{budget_id}", responses=errors(RouteUnknown))
+async def put(
+    budget_id: BudgetId,
+    body: NewBudget,
+    caller: Admin,
+    settings: InstallationSettings,
+    budgets: Budgets,
+) -> Budget:
     """Make a budget, or replace it."""
-    if body.downgrade_to is not None and body.downgrade_to not in parts.settings.routes:
-        raise Invalid(f"There is no route {body.downgrade_to!r}.", code="route_unknown")
-    return await parts.budgets.put(caller, budget_id, body)
+    if body.downgrade_to is not None and body.downgrade_to not in settings.routes:
+        raise RouteUnknown(f"There is no route {body.downgrade_to!r}.")
+    return await budgets.put(caller, budget_id, body)
 
 
-@router.delete("/{budget_id}", status_code=204)
-async def delete(budget_id: BudgetId, caller: Admin, parts: Parts) -> None:
+@router.delete("/{budget_id}", status_code=204, responses=errors(BudgetUnknown))
+async def delete(budget_id: BudgetId, caller: Admin, budgets: Budgets) -> None:
     """Remove a budget."""
-    await parts.budgets.delete(caller, budget_id)
+    await budgets.delete(caller, budget_id)

@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
-from api.deps import Parts, requires
-from api.state import State
+from api.deps import InstallationSettings, requires
+from api.gateway.dependencies import Cache, Routes
+from api.problems import errors
+from domain.gateway.errors import RouteInvalid
 from domain.gateway.routes import Health, Price, Route, check_route
 from domain.identity.principals import Principal, Scope
 from domain.names import ID_PATTERN
+from domain.settings import Settings
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 Reader = Annotated[Principal, Depends(requires(Scope.MODELS_READ))]
@@ -40,37 +43,41 @@ class DeploymentView(BaseModel):
 
 
 class CacheCleared(BaseModel):
-    """How many answers were forgotten."""
+    """The number of answers that were forgotten."""
 
     deleted: int
 
 
 @router.get("/routes")
-async def routes(caller: Reader, parts: Parts) -> list[RouteView]:
-    """Every route, with those that the tenant has set in place of the settings'."""
-    own = await parts.routes.read(caller.tenant_id)
-    return [_view(parts, own, name) for name in sorted(parts.settings.routes | own)]
+async def routes(
+    caller: Reader, overrides: Routes, settings: InstallationSettings
+) -> list[RouteView]:
+    """List every route, with those that the tenant has set in place of the settings'."""
+    own = await overrides.read(caller.tenant_id)
+    return [_view(settings, own, name) for name in sorted(settings.routes | own)]
 
 
-@router.put("/routes/{name}")
-async def put(name: Name, body: Route, caller: Admin, parts: Parts) -> RouteView:
+@router.put("/routes/{name}", responses=errors(RouteInvalid))
+async def put(
+    name: Name, body: Route, caller: Admin, settings: InstallationSettings, overrides: Routes
+) -> RouteView:
     """Set a route of the tenant's own, over deployments that the operator has configured."""
-    check_route(name, body, parts.settings.deployments)
-    await parts.routes.put(caller, name, body)
+    check_route(name, body, settings.deployments)
+    await overrides.put(caller, name, body)
     return RouteView(name=name, source="tenant", route=body)
 
 
 @router.delete("/routes/{name}", status_code=204)
-async def delete(name: Name, caller: Admin, parts: Parts) -> None:
+async def delete(name: Name, caller: Admin, overrides: Routes) -> None:
     """Go back to the settings' route."""
-    await parts.routes.delete(caller, name)
+    await overrides.delete(caller, name)
 
 
 @router.get("/deployments", dependencies=[Depends(requires(Scope.MODELS_READ))])
-async def deployments(parts: Parts) -> list[DeploymentView]:
-    """The operator's deployments, and what the fleet knows of their health."""
-    known = parts.settings.deployments
-    health = await parts.routes.health(list(known))
+async def deployments(settings: InstallationSettings, overrides: Routes) -> list[DeploymentView]:
+    """List the operator's deployments, and what the fleet knows of their health."""
+    known = settings.deployments
+    health = await overrides.health(list(known))
     return [
         DeploymentView(
             **deployment.model_dump(include=DeploymentView.model_fields.keys() - {"supports"}),
@@ -86,16 +93,16 @@ async def deployments(parts: Parts) -> list[DeploymentView]:
 @router.delete("/cache")
 async def clear(
     caller: Admin,
-    parts: Parts,
+    cache: Cache,
     route: Annotated[str | None, Query(max_length=100)] = None,
     prompt: Annotated[str | None, Query(max_length=100)] = None,
 ) -> CacheCleared:
     """Forget the tenant's cached answers, all of them or those of a route or a prompt."""
-    deleted = await parts.cache.invalidate(caller.tenant_id, route, prompt)
+    deleted = await cache.invalidate(caller.tenant_id, route, prompt)
     return CacheCleared(deleted=deleted)
 
 
-def _view(parts: State, own: dict[str, Route], name: str) -> RouteView:
+def _view(settings: Settings, own: dict[str, Route], name: str) -> RouteView:
     if name in own:
         return RouteView(name=name, source="tenant", route=own[name])
-    return RouteView(name=name, source="settings", route=parts.settings.routes[name])
+    return RouteView(name=name, source="settings", route=settings.routes[name])

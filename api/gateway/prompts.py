@@ -5,8 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from api.deps import Parts, requires
+from api.deps import requires
+from api.gateway.dependencies import Prompts
+from api.problems import errors
+from domain.errors import ApprovalNeedsAnother
 from domain.fields import Storable
+from domain.gateway.errors import PromptInvalid, PromptNotApproved, PromptUnknown
 from domain.gateway.prompts import PromptVersion, PromptView
 from domain.identity.principals import Principal, Scope
 
@@ -23,36 +27,42 @@ class PromptDraft(BaseModel):
 
 
 @router.get("")
-async def find(caller: Reader, parts: Parts) -> list[PromptView]:
-    """Every prompt, with the tenant's own versions."""
-    return await parts.prompts.find(caller)
+async def find(caller: Reader, prompts: Prompts) -> list[PromptView]:
+    """List every prompt, with the tenant's own versions."""
+    return await prompts.find(caller)
 
 
-@router.get("/{name}")
-async def read(name: str, caller: Reader, parts: Parts) -> PromptView:
-    """One prompt."""
-    return await parts.prompts.read(caller, name)
+@router.get("/{name}", responses=errors(PromptUnknown))
+async def read(name: str, caller: Reader, prompts: Prompts) -> PromptView:
+    """Return one prompt."""
+    return await prompts.read(caller, name)
 
 
-@router.post("/{name}/versions", status_code=201)
-async def draft(name: str, body: PromptDraft, caller: Writer, parts: Parts) -> PromptVersion:
+@router.post("/{name}/versions", status_code=201, responses=errors(PromptUnknown, PromptInvalid))
+async def draft(name: str, body: PromptDraft, caller: Writer, prompts: Prompts) -> PromptVersion:
     """Write a version that nobody uses yet."""
-    return await parts.prompts.draft(caller, name, body.text)
+    return await prompts.draft(caller, name, body.text)
 
 
-@router.post("/{name}/versions/{version}/approve")
-async def approve(name: str, version: int, caller: Admin, parts: Parts) -> PromptVersion:
+@router.post(
+    "/{name}/versions/{version}/approve",
+    responses=errors(PromptUnknown, ApprovalNeedsAnother),
+)
+async def approve(name: str, version: int, caller: Admin, prompts: Prompts) -> PromptVersion:
     """Approve a draft of somebody else."""
-    return await parts.prompts.approve(caller, name, version)
+    return await prompts.approve(caller, name, version)
 
 
-@router.post("/{name}/versions/{version}/activate")
-async def activate(name: str, version: int, caller: Admin, parts: Parts) -> PromptVersion:
+@router.post(
+    "/{name}/versions/{version}/activate",
+    responses=errors(PromptUnknown, PromptNotApproved, PromptInvalid),
+)
+async def activate(name: str, version: int, caller: Admin, prompts: Prompts) -> PromptVersion:
     """Use an approved version, within seconds and in every worker."""
-    return await parts.prompts.activate(caller, name, version)
+    return await prompts.activate(caller, name, version)
 
 
-@router.post("/{name}/versions/{version}/retire")
-async def retire(name: str, version: int, caller: Admin, parts: Parts) -> PromptVersion:
+@router.post("/{name}/versions/{version}/retire", responses=errors(PromptUnknown))
+async def retire(name: str, version: int, caller: Admin, prompts: Prompts) -> PromptVersion:
     """Use a version no more."""
-    return await parts.prompts.retire(caller, name, version)
+    return await prompts.retire(caller, name, version)

@@ -10,9 +10,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
-from api.deps import Parts, requires
+from api.deps import requires
+from api.gateway.dependencies import Usages
+from api.problems import errors
 from domain.base import Contract, Page
-from domain.errors import Invalid
+from domain.errors import CursorInvalid
+from domain.gateway.errors import GroupUnknown, PeriodInvalid
 from domain.gateway.usage import GroupBy, ModelCall, UsageRow
 from domain.identity.principals import Principal, Scope
 
@@ -41,45 +44,47 @@ async def period(
     since: Annotated[date | None, Query(alias="from")] = None,
     until: Annotated[date | None, Query(alias="to")] = None,
 ) -> Period:
-    """The period that a request asks for; raises Invalid (`period_invalid`)."""
+    """Return the period that a request asks for. Raises PeriodInvalid."""
     last = until or datetime.now(UTC).date()
     try:
         first = since or last - _USUAL
     except OverflowError:
-        raise Invalid("That period is not one of ours.", code="period_invalid") from None
+        raise PeriodInvalid from None
     if first > last or last.year > 9998:
-        raise Invalid("`from` must not be after `to`.", code="period_invalid")
+        raise PeriodInvalid("`from` must not be after `to`.")
     return Period(since=first, until=last)
 
 
 Dates = Annotated[Period, Depends(period)]
 
 
-@router.get("", response_model=UsageReport)
+@router.get("", response_model=UsageReport, responses=errors(PeriodInvalid, GroupUnknown))
 async def sums(
     request: Request,
     caller: Reader,
-    parts: Parts,
+    usage: Usages,
     dates: Dates,
     group_by: Annotated[str, Query(max_length=100)] = "day",
     format: Format = "json",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
-    """Calls, tokens and cost, grouped by day, feature, model, user or run (a comma between
+    """Sum up calls, tokens and cost, grouped by day, feature, model, user or run (a comma between
     several); one's own, or the tenant's with `usage:admin`. `Accept: text/csv` gives CSV."""
     groups = _groups(group_by)
-    items = await parts.usage.sums(caller, groups, dates.since, dates.until, limit)
+    items = await usage.sums(caller, groups, dates.since, dates.until, limit)
     if _wants_csv(request, format):
         return _csv(_rows(items, groups))
-    (total,) = await parts.usage.sums(caller, (), dates.since, dates.until, 1)
+    (total,) = await usage.sums(caller, (), dates.since, dates.until, 1)
     return JSONResponse(UsageReport(items=items, total=total).model_dump(mode="json"))
 
 
-@router.get("/calls", response_model=Page[ModelCall])
+@router.get(
+    "/calls", response_model=Page[ModelCall], responses=errors(PeriodInvalid, CursorInvalid)
+)
 async def calls(
     request: Request,
     caller: Reader,
-    parts: Parts,
+    usage: Usages,
     dates: Dates,
     run: Annotated[str | None, Query(max_length=200)] = None,
     status: Annotated[str | None, Query(max_length=50)] = None,
@@ -87,11 +92,11 @@ async def calls(
     format: Format = "json",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> Response:
-    """Single calls, the latest first: who was asked, why, what it took and how it ended. As CSV
+    """List single calls, the latest first: the model, the reason, the usage and the outcome. As CSV
     all of them come, however many."""
 
     async def page(cursor: str | None) -> Page[ModelCall]:
-        return await parts.usage.calls(
+        return await usage.calls(
             caller,
             dates.since,
             dates.until,
@@ -119,11 +124,11 @@ async def _all(
 
 
 def _groups(text: str) -> tuple[GroupBy, ...]:
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in asked if name not in _GROUPS]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in _GROUPS]:
         known = ", ".join(_GROUPS)
-        raise Invalid(f"Cannot group by {unknown[0]!r}; by {known}.", code="group_unknown")
-    return tuple(group for group in _GROUPS if group in asked)
+        raise GroupUnknown(f"Cannot group by {unknown[0]!r}; by {known}.")
+    return tuple(group for group in _GROUPS if group in names)
 
 
 def _wants_csv(request: Request, format: str) -> bool:
@@ -160,6 +165,6 @@ async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 
 
 def _harmless(value: Any) -> Any:
-    """A spreadsheet would run what begins like a formula."""
+    """Quote what a spreadsheet would run as a formula."""
     risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{value}" if risky else value

@@ -1,4 +1,4 @@
-"""Callers: from an API key or a JWT to a principal, without asking the database every time."""
+"""Callers: from an API key or a JWT to a principal, without a query for every request."""
 
 import time
 from collections import OrderedDict
@@ -6,27 +6,28 @@ from collections import OrderedDict
 import jwt
 
 from db.identity.tenants import Keys
-from domain.errors import Unauthenticated
+from domain.identity.errors import CredentialsMissing, TokenExpired, TokenInvalid
 from domain.identity.principals import Principal, Role, scopes_of
 from domain.names import is_tenant
 
-_REMEMBERED_SECONDS = 10.0
-_REMEMBERED_KEYS = 10_000
+_CACHE_SECONDS = 10.0
+_MAX_CACHED_KEYS = 10_000
 _LEEWAY_SECONDS = 5
 
 
 class Authenticator:
-    """Knows callers by `Authorization: Bearer` (API key or HS256 JWT) or `X-API-Key`.
+    """The callers, known by `Authorization: Bearer` (API key or HS256 JWT) or `X-API-Key`.
 
     A key is remembered for ten seconds: for so long a revoked one may still be accepted. A JWT
     has the claims `sub` (user), `tenant`, `role` (a role's name), `exp`, and is signed with the
-    installation's secret. Raises Unauthenticated.
+    installation's secret.
+    Raises CredentialsMissing, TokenExpired, TokenInvalid, and Unauthenticated for an unknown key.
     """
 
     def __init__(self, keys: Keys, secret: str) -> None:
         self._keys = keys
         self._secret = secret
-        self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._principals: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
     async def __call__(self, authorization: str | None, x_api_key: str | None) -> Principal:
         token = x_api_key or _bearer(authorization)
@@ -36,12 +37,12 @@ class Authenticator:
 
     async def _from_key(self, key: str) -> Principal:
         now = time.monotonic()
-        if (known := self._known.get(key)) and known[0] > now:
-            return known[1]
+        if (cached := self._principals.get(key)) and cached[0] > now:
+            return cached[1]
         principal = await self._keys.principal(key)
-        self._known[key] = (now + _REMEMBERED_SECONDS, principal)
-        if len(self._known) > _REMEMBERED_KEYS:
-            self._known.popitem(last=False)
+        self._principals[key] = (now + _CACHE_SECONDS, principal)
+        if len(self._principals) > _MAX_CACHED_KEYS:
+            self._principals.popitem(last=False)
         return principal
 
     def _from_jwt(self, token: str) -> Principal:
@@ -54,9 +55,9 @@ class Authenticator:
                 options={"require": ["exp", "sub", "tenant"], "verify_aud": False},
             )
         except jwt.ExpiredSignatureError:
-            raise Unauthenticated("This token has expired.", code="token_expired") from None
+            raise TokenExpired from None
         except jwt.InvalidTokenError:
-            raise Unauthenticated("This token is not valid.", code="token_invalid") from None
+            raise TokenInvalid from None
         return _principal(claims)
 
 
@@ -65,17 +66,14 @@ def _principal(claims: dict[str, object]) -> Principal:
     try:
         role = Role[str(claims.get("role", "viewer")).upper()]
     except KeyError:
-        raise Unauthenticated("This token names no role of ours.", code="token_invalid") from None
+        raise TokenInvalid("This token names a role that does not exist.") from None
     if not is_tenant(tenant) or not 0 < len(user) <= 200 or not user.isprintable():
-        raise Unauthenticated("This token names no tenant or user.", code="token_invalid")
+        raise TokenInvalid("This token names no tenant or user.")
     return Principal(tenant_id=tenant, user_id=user, role=role, scopes=scopes_of(role))
 
 
 def _bearer(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated(
-            "Send an API key or a JWT as `Authorization: Bearer …`, or an API key as `X-API-Key`.",
-            code="credentials_missing",
-        )
+        raise CredentialsMissing
     return token.strip()

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from api.deps import Parts, requires
-from api.runs.accepting import start
-from api.state import State
+from api.leads.dependencies import LeadReader, Leads, LeadWriter
+from api.problems import errors
+from api.runs.dependencies import Starter
 from domain.base import Page, StrictModel
-from domain.errors import Invalid
+from domain.errors import CursorInvalid
 from domain.fields import Storable
-from domain.identity.principals import Principal, Scope
+from domain.leads.errors import EventAhead, FileInvalid, LeadUnknown
 from domain.leads.files import FileKind, LeadFile
 from domain.leads.leads import (
     Ending,
@@ -30,8 +30,6 @@ from domain.leads.leads import (
 from domain.names import ID_PATTERN
 
 router = APIRouter(prefix="/api/v1/ai/leads", tags=["leads"])
-Reader = Annotated[Principal, Depends(requires(Scope.LEADS_READ))]
-Writer = Annotated[Principal, Depends(requires(Scope.LEADS_WRITE))]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
 AnyOf = Annotated[list[Storable] | None, Query(max_length=20)]
 _ROWS_AT_ONCE = 1_000
@@ -81,50 +79,52 @@ class EventsAdded(BaseModel):
     run_id: str | None
 
 
-@router.post("/import")
-async def load(request: Request, caller: Writer, parts: Parts) -> Imported:
+@router.post("/import", responses=errors(FileInvalid))
+async def load(request: Request, caller: LeadWriter, leads: Leads) -> Imported:
     """Take in a file: the body is CSV (`text/csv`) or JSON Lines (`application/x-ndjson`), of any
     size. Good lines are kept as they come; bad ones are reported with their numbers. A lead that
     comes again further down is changed again, here and when the file is sent anew. Leads are not
     scored by this: start a batch."""
     kind = _KINDS.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if kind is None:
-        raise Invalid("Send text/csv or application/x-ndjson.", code="file_invalid")
+        raise FileInvalid("Send text/csv or application/x-ndjson.")
     file = LeadFile(kind)
-    loading = _Loading(parts, caller.tenant_id)
+    upload = _Import(leads, caller.tenant_id)
     async for piece in request.stream():
-        await loading.take(file.feed(piece))
+        await upload.add(file.feed(piece))
         if file.stopped is not None:
             break
-    await loading.take(file.finish())
+    await upload.add(file.finish())
     stopped = _cut(file.stopped) if file.stopped is not None else None
-    return (await loading.end()).model_copy(update={"stopped": stopped})
+    return (await upload.finish()).model_copy(update={"stopped": stopped})
 
 
 @router.put("/{lead_id}")
-async def put(lead_id: Id, body: LeadPut, caller: Writer, parts: Parts) -> Response:
+async def put(
+    lead_id: Id, body: LeadPut, caller: LeadWriter, leads: Leads, runs: Starter
+) -> Response:
     """Make a lead (201), or replace its profile (200); a change is followed by a new score."""
-    lead, created, launch = await parts.leads.put(caller, lead_id, body.profile.stored)
-    written = LeadWritten(**lead.model_dump(), run_id=await start(parts, launch))
+    lead, created, spec = await leads.put(caller, lead_id, body.profile.stored)
+    written = LeadWritten(**lead.model_dump(), run_id=await runs.start(spec))
     return JSONResponse(written.model_dump(mode="json"), 201 if created else 200)
 
 
-@router.get("/{lead_id}")
-async def read(lead_id: Id, caller: Reader, parts: Parts) -> Lead:
-    """One lead with its score as it stands."""
-    return await parts.leads.read(caller, lead_id)
+@router.get("/{lead_id}", responses=errors(LeadUnknown))
+async def read(lead_id: Id, caller: LeadReader, leads: Leads) -> Lead:
+    """Return one lead with its current score."""
+    return await leads.read(caller, lead_id)
 
 
-@router.delete("/{lead_id}", status_code=204)
-async def forget(lead_id: Id, caller: Writer, parts: Parts) -> None:
+@router.delete("/{lead_id}", status_code=204, responses=errors(LeadUnknown))
+async def forget(lead_id: Id, caller: LeadWriter, leads: Leads) -> None:
     """Erase a lead with its events, scores and runs."""
-    await parts.leads.forget(caller, lead_id)
+    await leads.forget(caller, lead_id)
 
 
-@router.get("")
+@router.get("", responses=errors(CursorInvalid))
 async def find(
-    caller: Reader,
-    parts: Parts,
+    caller: LeadReader,
+    leads: Leads,
     source: AnyOf = None,
     industry: AnyOf = None,
     country: AnyOf = None,
@@ -138,7 +138,7 @@ async def find(
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[Lead]:
-    """Leads that meet every condition, in order; a condition that is repeated takes any value."""
+    """List the leads that meet every condition; one that is repeated takes any of its values."""
     fields = {"source": source, "industry": industry, "country": country, "company": company}
     chosen = LeadFilter(
         profile={name: list(values) for name, values in fields.items() if values},
@@ -147,55 +147,56 @@ async def find(
         min_score=min_score,
         max_score=max_score,
     )
-    return await parts.leads.find(
+    return await leads.find(
         caller, chosen, sort=sort, descending=order == "desc", cursor=cursor, limit=limit
     )
 
 
-@router.post("/{lead_id}/events", status_code=202)
+@router.post("/{lead_id}/events", status_code=202, responses=errors(LeadUnknown, EventAhead))
 async def add_events(
     lead_id: Id,
     body: _OneOrMore,
-    caller: Writer,
-    parts: Parts,
+    caller: LeadWriter,
+    leads: Leads,
+    runs: Starter,
 ) -> EventsAdded:
     """Keep one event, or several as `{"events": […]}`; a new score follows within seconds. The same
     event again changes nothing. An event that lies more than five minutes in the future is refused
     with all that came with it (422 `event_ahead`)."""
     events = body.events if isinstance(body, EventsCreate) else [body]
-    added, launch = await parts.leads.add_events(caller, lead_id, events)
-    return EventsAdded(added=added, run_id=await start(parts, launch))
+    added, spec = await leads.add_events(caller, lead_id, events)
+    return EventsAdded(added=added, run_id=await runs.start(spec))
 
 
-@router.get("/{lead_id}/events")
+@router.get("/{lead_id}/events", responses=errors(LeadUnknown))
 async def events(
     lead_id: Id,
-    caller: Reader,
-    parts: Parts,
+    caller: LeadReader,
+    leads: Leads,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[LeadEvent]:
-    """What a lead did, the latest first."""
-    return await parts.leads.events(caller, lead_id, limit)
+    """List what a lead did, the latest first."""
+    return await leads.events(caller, lead_id, limit)
 
 
-@router.post("/{lead_id}/outcome")
-async def set_outcome(lead_id: Id, body: LeadOutcome, caller: Writer, parts: Parts) -> Lead:
+@router.post("/{lead_id}/outcome", responses=errors(LeadUnknown))
+async def set_outcome(lead_id: Id, body: LeadOutcome, caller: LeadWriter, leads: Leads) -> Lead:
     """Write down how it ended with a lead: what models learn from."""
-    return await parts.leads.set_outcome(caller, lead_id, body)
+    return await leads.set_outcome(caller, lead_id, body)
 
 
-class _Loading:
+class _Import:
     """A file on its way into the database, some rows at a time."""
 
-    def __init__(self, parts: State, tenant_id: str) -> None:
-        self._parts = parts
+    def __init__(self, leads: Leads, tenant_id: str) -> None:
+        self._leads = leads
         self._tenant_id = tenant_id
         self._rows: list[LeadRow] = []
         self._rejects: list[Rejected] = []
         self._seen = self._changed = self._rejected = 0
 
-    async def take(self, found: Iterator[LeadRow | Rejected]) -> None:
-        for item in found:
+    async def add(self, items: Iterator[LeadRow | Rejected]) -> None:
+        for item in items:
             if isinstance(item, LeadRow):
                 self._rows.append(item)
             else:
@@ -203,7 +204,7 @@ class _Loading:
             if len(self._rows) >= _ROWS_AT_ONCE:
                 await self._flush()
 
-    async def end(self) -> Imported:
+    async def finish(self) -> Imported:
         await self._flush()
         return Imported(
             loaded=self._changed,
@@ -221,7 +222,7 @@ class _Loading:
         rows, self._rows = self._rows, []
         self._seen += len(rows)
         if rows:
-            self._changed += await self._parts.leads.load(self._tenant_id, rows)
+            self._changed += await self._leads.load(self._tenant_id, rows)
 
 
 def _cut(reject: Rejected) -> Rejected:

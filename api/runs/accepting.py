@@ -10,7 +10,8 @@ from fastapi import Depends, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from api.state import State
+from api.runs.launching import Launcher
+from db.runs.runs import Runs
 from domain.names import ID_PATTERN
 from domain.runs.runs import RunRef, RunSpec
 
@@ -47,20 +48,26 @@ def request_digest(body: BaseModel) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-async def start(parts: State, spec: RunSpec | None) -> str | None:
-    """Start a run that was accepted, if there is one to start; return its id."""
-    if spec is None:
-        return None
-    await parts.launcher.launch(spec)
-    return spec.run.run_id
+class RunStarter:
+    """Takes runs into the record, and starts them."""
 
+    def __init__(self, runs: Runs, launcher: Launcher) -> None:
+        self._runs = runs
+        self._launcher = launcher
 
-async def accepted(parts: State, spec: RunSpec, body: BaseModel) -> JSONResponse:
-    """Accept a run, start it and answer 202 with its id. Raises KeyReused."""
-    await parts.runs.accept(spec.model_copy(update={"digest": request_digest(body)}))
-    await parts.launcher.launch(spec)
-    answer = RunAccepted(run_id=spec.run.run_id)
-    return JSONResponse(answer.model_dump(), 202, headers_of(spec.run))
+    async def accept(self, spec: RunSpec, body: BaseModel) -> JSONResponse:
+        """Take a run in, start it and answer 202 with its id. Raises KeyReused."""
+        await self._runs.accept(spec.model_copy(update={"digest": request_digest(body)}))
+        await self._launcher.launch(spec)
+        accepted = RunAccepted(run_id=spec.run.run_id)
+        return JSONResponse(accepted.model_dump(), 202, headers_of(spec.run))
+
+    async def start(self, spec: RunSpec | None) -> str | None:
+        """Start a run that is in the record already, and return its id; None is none to start."""
+        if spec is None:
+            return None
+        await self._launcher.launch(spec)
+        return spec.run.run_id
 
 
 def headers_of(run: RunRef) -> dict[str, str]:

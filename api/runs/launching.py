@@ -10,12 +10,12 @@ from activities.runs.runs import RunReconciler
 from db.runs.runs import Runs
 from domain.errors import PerdureError, TemporalUnavailable
 from domain.runs.runs import RunSpec
+from domain.settings import Settings
 
-_SILENT = timedelta(seconds=15)
 _AGAIN = timedelta(minutes=1)
 # No attempt at a step lasts longer (`workflows/policy.py`).
 _LONGEST_CALL = timedelta(minutes=11)
-_ROUND_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 5.0
 _CLAIMED = 50
 _FIRST_PAUSE_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
@@ -24,7 +24,11 @@ _log = structlog.get_logger(__name__)
 class Launcher:
     """Starts workflows, and looks after runs that have been silent for long."""
 
-    def __init__(self, engine: Engine, runs: Runs, reconciler: RunReconciler) -> None:
+    def __init__(
+        self, engine: Engine, runs: Runs, reconciler: RunReconciler, settings: Settings
+    ) -> None:
+        self._stalled = timedelta(seconds=settings.stalled_seconds)
+        self._round_seconds = settings.sweep_seconds
         self._engine = engine
         self._runs = runs
         self._reconciler = reconciler
@@ -43,10 +47,10 @@ class Launcher:
     async def sweep(self) -> None:
         """Start runs that were never started, end runs whose workflow is over; for ever."""
         while True:
-            await asyncio.sleep(_ROUND_SECONDS)
+            await asyncio.sleep(self._round_seconds)
             try:
                 await self._runs.close_lost_calls(_LONGEST_CALL, _CLAIMED)
-                stalled = await self._runs.claim_stalled(_SILENT, _AGAIN, _CLAIMED)
+                stalled = await self._runs.claim_stalled(self._stalled, _AGAIN, _CLAIMED)
             except PerdureError as error:
                 _log.warning("sweep failed", code=error.code)
                 continue
@@ -62,4 +66,4 @@ class Launcher:
             try:
                 return await self._engine.start(spec)
             except TemporalUnavailable:
-                pause = min(pause * 1.5, _ROUND_SECONDS)
+                pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)

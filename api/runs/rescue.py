@@ -8,7 +8,6 @@ from adapters.runs.engine import TemporalEngine
 from db.runs.leases import Leases
 from domain.errors import PerdureError
 
-_ROUND_SECONDS = 0.5
 _CLAIMED = 200
 _log = structlog.get_logger(__name__)
 
@@ -20,15 +19,16 @@ class LeaseMonitor:
     An attempt that was not pending any more, or is failed wrongly, costs a retry at most.
     """
 
-    def __init__(self, leases: Leases, engine: TemporalEngine) -> None:
+    def __init__(self, leases: Leases, engine: TemporalEngine, round_seconds: float) -> None:
         self._leases = leases
         self._engine = engine
+        self._pause = round_seconds
 
     async def run(self) -> None:
         """Look after lost attempts for ever."""
         before: set[int] = set()
         while True:
-            await asyncio.sleep(_ROUND_SECONDS)
+            await asyncio.sleep(self._pause)
             try:
                 gone = await self._leases.gone()
                 await self._rescue(gone & before)

@@ -14,7 +14,7 @@ _TRY_AGAIN = 1013
 
 
 async def send_events(socket: WebSocket, frames: AsyncIterator[bytes]) -> None:
-    """Send each event's JSON as a text; what the client says is passed over."""
+    """Send each event's JSON as a text, and ignore what the client sends."""
     tasks = {asyncio.create_task(_send(socket, frames)), asyncio.create_task(_listen(socket))}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

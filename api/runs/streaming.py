@@ -1,38 +1,70 @@
 """Streaming: one LISTEN connection per process, each event read and encoded once for all."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import orjson
 import structlog
+from fastapi import Header, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator, Field
 
 from db.runs.events import DELETED, Events
-from domain.errors import NotFound, PerdureError
+from domain.errors import PerdureError
+from domain.runs.errors import RunUnknown
 from domain.runs.events import EventType, RunEvent
 from domain.runs.runs import RunRef
 
-_KEPT = 2_000
+_MAX_FRAMES = 2_000
 _PAGE = 500
-_TAKING_BACK = (EventType.STEP_SUPERSEDED, EventType.LEAD_FORGOTTEN)
+_RETRACTIONS = (EventType.STEP_SUPERSEDED, EventType.LEAD_FORGOTTEN)
 _KEEP_ALIVE_SECONDS = 15.0
 _PING = b": keep-alive\n\n"
 _log = structlog.get_logger(__name__)
 
 
+def _seq(text: object) -> object:
+    if text == "":
+        return None
+    if isinstance(text, str) and not re.fullmatch("[0-9]{1,10}", text):
+        raise ValueError("the seq of an event is a whole number")
+    return text
+
+
+Seq = Annotated[Annotated[int, Field(le=2**31 - 1)] | None, BeforeValidator(_seq)]
+
+
+async def last_event_id(
+    after: Annotated[Seq, Query()] = None,
+    last_event_id: Annotated[Seq, Header()] = None,
+) -> int | None:
+    """Return the seq of the event behind which a stream begins: `after`, or the `Last-Event-ID`
+    that browsers send when they connect again. None without either; 422 for anything else."""
+    return after if after is not None else last_event_id
+
+
+def sse(frames: AsyncIterator[bytes], **headers: str) -> StreamingResponse:
+    """Return a stream of server-sent events, which no proxy may hold back or change."""
+    fixed = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+    return StreamingResponse(frames, media_type="text/event-stream", headers=fixed | headers)
+
+
 def as_json(event: RunEvent) -> bytes:
-    """An event as every front end gets it: the same row is always the same bytes."""
+    """Encode an event as every front end gets it: the same row is always the same bytes."""
     return orjson.dumps(event.__dict__, option=orjson.OPT_UTC_Z)
 
 
 def as_sse(event: RunEvent) -> bytes:
-    """An event as a server-sent event: `id` is its seq, `event` its type."""
+    """Encode an event as a server-sent event: `id` is its seq, `event` its type."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), as_json(event))
 
 
-class Feed:
-    """The recent events of one run, as bytes, shared by all who watch it here.
+class RunChannel:
+    """The recent events of one run, as bytes, shared by all of its readers in this process.
 
     Holds the events behind `base` up to `last`; older ones are in the log.
     """
@@ -46,7 +78,7 @@ class Feed:
         self._changed = asyncio.Event()
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Take in what is new; events that are known already are passed over."""
+        """Add events, and skip those that are here already."""
         for event in events:
             if event.type == DELETED:
                 self.finished = self.deleted = True
@@ -55,25 +87,26 @@ class Feed:
             self._frames.append(as_sse(event))
             self.last = event.seq
             self.finished = event.type == EventType.RUN_FINISHED
-            if event.type in _TAKING_BACK:
+            if event.type in _RETRACTIONS:
                 self._drop(len(self._frames) - 1)
-        self._drop(len(self._frames) - _KEPT)
+        self._drop(len(self._frames) - _MAX_FRAMES)
         self._wake()
 
     def since(self, seq: int) -> bytes:
-        """The frames behind `seq`, which must not lie before `base`."""
+        """Return the frames behind `seq`, which must not lie before `base`."""
         return b"".join(self._frames[seq - self.base :])
 
     def ping(self) -> None:
+        """Wake the readers up, for a sign of life."""
         self.pings += 1
         self._wake()
 
     async def change(self) -> None:
-        """Until there is something new, or a ping is due."""
+        """Wait until there is something new, or a ping is due."""
         await self._changed.wait()
 
     def _drop(self, count: int) -> None:
-        # What was taken back is not shown to late readers, who then read the log.
+        # Late readers are spared what was retracted: they read the log.
         if count > 0:
             del self._frames[:count]
             self.base += count
@@ -84,11 +117,11 @@ class Feed:
 
 
 class Hub:
-    """Fans the events of runs out to this process's readers."""
+    """The fan-out of runs' events to this process's readers."""
 
-    def __init__(self, ledger: Events) -> None:
-        self._ledger = ledger
-        self._feeds: dict[tuple[str, str], Feed] = {}
+    def __init__(self, log: Events) -> None:
+        self._log = log
+        self._channels: dict[tuple[str, str], RunChannel] = {}
         self._dirty: set[tuple[str, str]] = set()
         self._work = asyncio.Event()
 
@@ -100,53 +133,53 @@ class Hub:
             group.create_task(self._keep_alive())
 
     async def stream(self, run: RunRef, after: int) -> AsyncIterator[bytes]:
-        """A run's events behind `after` as server-sent events, until `run.finished`, or until the
-        run is deleted."""
+        """Yield a run's events behind `after` as server-sent events, until `run.finished`, or until
+        the run is deleted."""
         yield b"retry: 1000\n\n"
-        with self._watch(run, after) as feed:
-            pings = feed.pings
+        with self._watch(run, after) as channel:
+            pings = channel.pings
             while True:
-                if after < feed.base:
-                    page = await self._ledger.read(run, after, _PAGE)
+                if after < channel.base:
+                    page = await self._log.read(run, after, _PAGE)
                     yield b"".join(map(as_sse, page))
-                    after = page[-1].seq if page else feed.base
+                    after = page[-1].seq if page else channel.base
                     if page and page[-1].type == EventType.RUN_FINISHED:
                         return
-                elif after < feed.last:
-                    frames, after = feed.since(after), feed.last
+                elif after < channel.last:
+                    frames, after = channel.since(after), channel.last
                     yield frames
-                elif feed.finished:
+                elif channel.finished:
                     return
-                elif feed.pings != pings:
-                    pings = feed.pings
+                elif channel.pings != pings:
+                    pings = channel.pings
                     yield _PING
                 else:
-                    await feed.change()
+                    await channel.change()
 
     async def finished(self, run: RunRef) -> RunEvent:
-        """The run's last event, as soon as it is there; raises NotFound for a deleted run."""
-        with self._watch(run, 0) as feed:
-            while not feed.finished:
-                await feed.change()
-            if feed.deleted:
-                raise NotFound("This run was deleted.", code="run_unknown")
-            last = await self._ledger.read(run, feed.last - 1, 1)
+        """Wait for the run's last event and return it. Raises RunUnknown for a deleted run."""
+        with self._watch(run, 0) as channel:
+            while not channel.finished:
+                await channel.change()
+            if channel.deleted:
+                raise RunUnknown("This run was deleted.")
+            last = await self._log.read(run, channel.last - 1, 1)
         return last[0]
 
     @contextmanager
-    def _watch(self, run: RunRef, after: int) -> Iterator[Feed]:
+    def _watch(self, run: RunRef, after: int) -> Iterator[RunChannel]:
         key = (run.tenant_id, run.run_id)
-        feed = self._feeds.get(key)
-        if feed is None:
-            feed = self._feeds[key] = Feed(after)
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = RunChannel(after)
             self._mark(key)
-        feed.watchers += 1
+        channel.watchers += 1
         try:
-            yield feed
+            yield channel
         finally:
-            feed.watchers -= 1
-            if feed.watchers == 0:
-                del self._feeds[key]
+            channel.watchers -= 1
+            if channel.watchers == 0:
+                del self._channels[key]
 
     def _mark(self, key: tuple[str, str]) -> None:
         self._dirty.add(key)
@@ -155,10 +188,10 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                async for run in self._ledger.wakes():
-                    keys = [(run.tenant_id, run.run_id)] if run else list(self._feeds)
+                async for run in self._log.wakes():
+                    keys = [(run.tenant_id, run.run_id)] if run else list(self._channels)
                     for key in keys:
-                        if key in self._feeds:
+                        if key in self._channels:
                             self._mark(key)
             except PerdureError as error:
                 _log.warning("listening failed", code=error.code)
@@ -178,24 +211,25 @@ class Hub:
                     self._mark(key)
 
     async def _read_all(self, dirty: set[tuple[str, str]]) -> None:
-        """One query per tenant for all of its runs: the busier the log, the cheaper an event."""
+        """Read with one query per tenant for all of its runs: the busier the log, the cheaper an
+        event."""
         after: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for tenant_id, run_id in dirty:
-            if feed := self._feeds.get((tenant_id, run_id)):
-                after[tenant_id][run_id] = feed.last
+            if channel := self._channels.get((tenant_id, run_id)):
+                after[tenant_id][run_id] = channel.last
         for tenant_id, runs in after.items():
-            found: defaultdict[str, list[RunEvent]] = defaultdict(list)
-            for event in await self._ledger.read_many(tenant_id, runs):
-                found[event.run_id].append(event)
-            for run_id, events in found.items():
-                if feed := self._feeds.get((tenant_id, run_id)):
-                    feed.extend(events)
+            by_run: defaultdict[str, list[RunEvent]] = defaultdict(list)
+            for event in await self._log.read_many(tenant_id, runs):
+                by_run[event.run_id].append(event)
+            for run_id, events in by_run.items():
+                if channel := self._channels.get((tenant_id, run_id)):
+                    channel.extend(events)
                     if len(events) >= _PAGE:
                         self._mark((tenant_id, run_id))
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(_KEEP_ALIVE_SECONDS)
-            for key, feed in self._feeds.items():
-                feed.ping()
+            for key, channel in self._channels.items():
+                channel.ping()
                 self._mark(key)

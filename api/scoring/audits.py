@@ -1,4 +1,4 @@
-"""Score audits: exports of scores, and checks of them."""
+"""Score audits: exports of all scores, with what they were made of."""
 
 import csv
 import io
@@ -6,25 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.deps import Parts, requires
-from api.runs.accepting import Key, RunAccepted, accepted
-from domain import names
-from domain.base import Page
+from api.scoring.dependencies import Audits, ScoringAdmin
 from domain.fields import Time
-from domain.identity.principals import Principal, Scope
 from domain.leads.leads import LeadId
-from domain.names import Kind
-from domain.runs.runs import RunRef
-from domain.scoring.checks import Check, CheckOrder, launch_of
 from domain.scoring.scores import LeadScored
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["score audits"])
-Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]
-Writer = Annotated[Principal, Depends(requires(Scope.SCORING_WRITE))]
-Admin = Annotated[Principal, Depends(requires(Scope.SCORING_ADMIN))]
 _TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv"}
 # What a spreadsheet would take for a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -32,43 +22,19 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 @router.get("/audit", response_model=None)
 async def export(
-    caller: Admin,
-    parts: Parts,
+    caller: ScoringAdmin,
+    audits: Audits,
     lead_id: LeadId | None = None,
     first: Annotated[Time | None, Query(alias="from")] = None,
     last: Annotated[Time | None, Query(alias="to")] = None,
     format: Literal["jsonl", "csv"] = "jsonl",
 ) -> StreamingResponse:
-    """Every score of a lead or a period, in the order of time: inputs' digest, features, model,
-    arm, run and who asked. `from` is included, `to` is not."""
-    rows = parts.score_audits.rows(caller, lead_id=lead_id, first=first, last=last)
+    """Export every score of a lead or a period, in the order of time: the inputs' digest, features,
+    model, arm, run and who asked. `from` is included, `to` is not."""
+    rows = audits.rows(caller, lead_id=lead_id, first=first, last=last)
     lines = _csv(rows) if format == "csv" else _jsonl(rows)
     headers = {"Content-Disposition": f'attachment; filename="scores.{format}"'}
     return StreamingResponse(lines, media_type=_TYPES[format], headers=headers)
-
-
-@router.post("/checks", status_code=202, response_model=RunAccepted)
-async def check(body: CheckOrder, caller: Writer, parts: Parts, key: Key) -> Response:
-    """Look for drift and unfairness now; a schedule does so again and again."""
-    run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.CHECK, key))
-    return await accepted(parts, launch_of(run, caller.user_id, body), body)
-
-
-@router.get("/checks")
-async def find(
-    caller: Reader,
-    parts: Parts,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> Page[Check]:
-    """What checks have found, the latest first."""
-    return await parts.checks.find(caller, cursor=cursor, limit=limit)
-
-
-@router.get("/checks/{run_id}")
-async def read(run_id: str, caller: Reader, parts: Parts) -> Check:
-    """What one check has found."""
-    return await parts.checks.read(caller, run_id)
 
 
 async def _jsonl(rows: AsyncIterator[LeadScored]) -> AsyncIterator[bytes]:

@@ -48,9 +48,9 @@ async def stream(runs: int, rate: float, seconds: float) -> list[list[float]]:
                 for number, run in enumerate(begun)
             )
         )
-        runs = Runs(database, ON_END)
+        record = Runs(database, ON_END)
         ends = (RunEnd(run=run, outcome=Outcome.ANSWERED) for run in begun)
-        await asyncio.gather(*map(runs.end, ends))
+        await asyncio.gather(*map(record.end, ends))
         return made
 
 

@@ -14,7 +14,7 @@ from domain.gateway.completions import ModelRequest, PromptMessage, TextPart
 from domain.settings import Settings
 
 _PRICE = {"input": 1000, "output": 1000}
-Ask = Callable[[str], Awaitable[tuple[float, float]]]
+AskAndTime = Callable[[str], Awaitable[tuple[float, float]]]
 
 
 async def ours(
@@ -25,7 +25,7 @@ async def ours(
     route: list[str],
     tenant: str = "bench",
 ) -> dict[str, Any]:
-    """So many calls at once by a route over these deployments: milliseconds and CPU seconds."""
+    """Measure so many calls at once by a route of these deployments: milliseconds, CPU seconds."""
     async with _gateway(home, provider, route) as gateway:
 
         async def ask(text: str) -> tuple[float, float]:
@@ -51,7 +51,7 @@ async def ours(
 
 
 async def theirs(provider: str, texts: list[str], concurrent: int) -> dict[str, Any]:
-    """The same with `litellm.acompletion`, as it comes."""
+    """Measure the same with `litellm.acompletion`, as it comes."""
     import litellm
 
     async def ask(text: str) -> tuple[float, float]:
@@ -74,18 +74,18 @@ async def theirs(provider: str, texts: list[str], concurrent: int) -> dict[str, 
     return await _measured(ask, texts, concurrent)
 
 
-async def _measured(ask: Ask, texts: list[str], concurrent: int) -> dict[str, Any]:
-    waiting, told = iter(texts), list[tuple[float, float]]()
+async def _measured(ask: AskAndTime, texts: list[str], concurrent: int) -> dict[str, Any]:
+    waiting, times = iter(texts), list[tuple[float, float]]()
 
     async def one_after_the_other() -> None:
         for text in waiting:
-            told.append(await ask(text))
+            times.append(await ask(text))
 
     used, begun = _cpu(), time.perf_counter()
     await asyncio.gather(*(one_after_the_other() for _ in range(concurrent)))
     return {
-        "first": [first for first, _ in told if first],
-        "total": [total for _, total in told],
+        "first": [first for first, _ in times if first],
+        "total": [total for _, total in times],
         "cpu": _cpu() - used,
         "seconds": time.perf_counter() - begun,
     }
@@ -98,36 +98,21 @@ def _cpu() -> float:
 
 @asynccontextmanager
 async def _gateway(home: str, provider: str, route: list[str]) -> AsyncIterator[Any]:
-    """A gateway on the database of a stack, as its workers have it."""
+    """Open a gateway on the database of a stack, as its workers have it."""
     import structlog
 
-    from adapters.gateway.gateway import LiteLLMGateway
     from cli.stack.local import joined
-    from db.gateway.cache import CachedAnswers
-    from db.gateway.calls import ModelCalls
-    from db.gateway.embeddings import Embeddings
-    from db.session import database_of
+    from testing.gateways import gateway_on
 
-    # What a job prints is its result.
+    # The result of a job is what it prints.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     deployment = {"base_url": provider, "price": _PRICE, "key_env": "BENCH_KEY"}
     named = {name: deployment | {"model": f"openai/{name.partition('-')[0]}"} for name in route}
-    told = {"PERDURE_DATA_DIR": home, "BENCH_KEY": "sk-bench"}
-    settings = joined(Settings.from_env(told | _as_environ(named, route)))
-    database = database_of(settings)
-    await database.open()
-    gateway = LiteLLMGateway(
-        settings,
-        ModelCalls(database, settings),
-        CachedAnswers(database),
-        Embeddings(database),
-    )
-    try:
-        await gateway.warm_up()
+    environ = {"PERDURE_DATA_DIR": home, "BENCH_KEY": "sk-bench"}
+    async with gateway_on(
+        joined(Settings.from_env(environ | _as_environ(named, route)))
+    ) as gateway:
         yield gateway
-    finally:
-        await gateway.close()
-        await database.close()
 
 
 def _as_environ(named: dict[str, Any], route: list[str]) -> dict[str, str]:

@@ -3,17 +3,15 @@
 import asyncio
 from uuid import uuid4
 
-from adapters.gateway.embedding import digest_of
+from adapters.gateway.embedding import text_digest
 from adapters.gateway.offline import lexical
 from benchmarks.jobs import traces
 from benchmarks.jobs.traces import Asked
 from benchmarks.report import Row
-from cli.stack.local import joined
 from db.gateway.cache import CachedAnswers
 from db.session import database_of
 from domain.gateway.cache import CacheQuestion
 from domain.gateway.completions import CallUsage, Completion
-from domain.settings import Settings
 from testing.stack import Stack
 
 # Chosen on the traces of seed 1; what is measured are those of seed 2.
@@ -27,7 +25,7 @@ def run(stack: Stack, quick: bool) -> list[Row]:
 
 
 async def _run(stack: Stack, size: int) -> list[Row]:
-    database = database_of(joined(Settings(data_dir=stack.data_dir)))
+    database = database_of(stack.settings)
     await database.open()
     cache, rows = CachedAnswers(database), list[Row]()
     try:
@@ -70,7 +68,7 @@ def _question(asked: Asked, mark: str, threshold: float | None) -> CacheQuestion
     return CacheQuestion(
         tenant_id=f"{asked.tenant}-{mark}",
         route="chat",
-        digest=digest_of(asked.text),
+        digest=text_digest(asked.text),
         scope="faq",
         question=asked.text,
         ttl_seconds=3600,

@@ -87,10 +87,12 @@ def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
         return [f"l{next(places):08d}" for _ in range(number)]
 
     def asked() -> list[float]:
-        return load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
+        seconds: list[float] = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
+        return seconds
 
     def changed() -> list[float]:
-        return load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
+        seconds: list[float] = load.run("scoring:changes", **us, leads=leads(count // 2), pause=0.2)
+        return seconds
 
     load.run("scoring:interactive", **us, leads=leads(5), pause=0.1)
     idle, quiet, alone = asked(), changed(), _turns(api, count)
@@ -232,7 +234,7 @@ def _forget(stack: Stack, tenant: str) -> None:
     with as_owner(stack) as owner:
         owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, tenant)])
         for table in tables:
-            owner.execute(f"DELETE FROM {table} WHERE tenant_id = %s", [tenant])  # type: ignore[call-overload]
+            owner.execute(f"DELETE FROM {table} WHERE tenant_id = %s", [tenant])
 
 
 async def _events(stack: Stack, tenant: str, run_id: str) -> int:

@@ -16,10 +16,11 @@ from typing import Any
 from rich.console import Console
 
 from cli.client import Client, Event
+from cli.errors import DemoFailed
 from cli.runs.runs import decide_for
-from cli.runs.screen import Answer, show
+from cli.runs.screen import RunScreen, show
+from cli.stack.errors import StackNotReady
 from domain import names
-from domain.errors import PerdureError, Unavailable
 from domain.tools.decisions import Verdict
 
 _WORDS_BEFORE_THE_KILL = 25
@@ -29,7 +30,7 @@ _STORY = "Tell me a story"
 
 
 def demo(*, keep: bool) -> None:
-    """Play the demo; raises PerdureError if anything is not as it should be."""
+    """Play the demo; raises DemoFailed if anything is not as it should be."""
     console = Console(highlight=False)
     console.print("[bold]Perdure[/]: AI work that survives. Starting a stack of its own …\n")
     with home() as folder, stack(folder) as ready:
@@ -41,14 +42,14 @@ def demo(*, keep: bool) -> None:
 
 @contextmanager
 def home() -> Iterator[Path]:
-    """A data directory that is gone when the demo is over."""
+    """Make a data directory that is gone when the demo is over."""
     with tempfile.TemporaryDirectory(prefix="perdure-demo-", ignore_cleanup_errors=True) as folder:
         yield Path(folder) / "home"
 
 
 @contextmanager
 def stack(folder: Path) -> Iterator[dict[str, Any]]:
-    """A stack of the demo's own; what its `ready` line says."""
+    """Start a stack of the demo's own, and give its `ready` line. Raises StackNotReady."""
     ports = ("--port", "0", "--temporal-port", "0", "--ui-port", "0", "--workers", "2")
     environ = {**os.environ, "PERDURE_ASK_FIRST": "delete_task"}
     for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
@@ -59,7 +60,7 @@ def stack(folder: Path) -> Iterator[dict[str, Any]]:
         assert up.stdout is not None
         line = up.stdout.readline()
         if not line.startswith("ready "):
-            raise Unavailable("The stack did not start; `perdure doctor` may know why.")
+            raise StackNotReady("The stack did not start; `perdure doctor` may know why.")
         yield json.loads(line.removeprefix("ready "))
     finally:
         up.terminate()
@@ -82,23 +83,23 @@ def _play(console: Console, ready: dict[str, Any]) -> None:
 def _survive(console: Console, client: Client, thread_id: str, temporal: str) -> None:
     """Kill the worker that writes the answer, and see the answer finish."""
     _say(console, _STORY)
-    answer, killed, last = Answer(console), 0.0, {}
+    screen, killed, last = RunScreen(console), 0.0, {}
     run_id = client.say(thread_id, _STORY)
     for event in client.events(run_id):
-        answer.show(event)
+        screen.show(event)
         if killed and event["type"] == "step.superseded":
             console.print(f"[green]⟲ another worker took over after {_since(killed)}[/] ", end="")
-        if not killed and len(answer.text.split()) >= _WORDS_BEFORE_THE_KILL:
+        if not killed and len(screen.text.split()) >= _WORDS_BEFORE_THE_KILL:
             pid = asyncio.run(_worker_of(temporal, run_id))
             os.kill(pid, signal.SIGKILL)
             killed = time.monotonic()
             console.print(f"[bold red]✗ kill -9 {pid}[/] ", end="")
         last = event
-    _check_same(console, client, thread_id, answer, last)
+    _check_same(console, client, thread_id, screen, last)
 
 
 async def _worker_of(temporal: str, run_id: str) -> int:
-    """The process that runs the pending activity of a run, as Temporal knows it."""
+    """Return the process that runs the pending activity of a run, as Temporal knows it."""
     from temporalio.client import Client as Temporal
 
     connection = await Temporal.connect(temporal)
@@ -108,22 +109,22 @@ async def _worker_of(temporal: str, run_id: str) -> int:
 
 
 def _check_same(
-    console: Console, client: Client, thread_id: str, answer: Answer, last: Event
+    console: Console, client: Client, thread_id: str, screen: RunScreen, last: Event
 ) -> None:
     messages = client.call("GET", f"/threads/{thread_id}/messages?limit=100")["items"]
-    if not answer.text == last["data"]["text"] == messages[-1]["text"]:
-        raise PerdureError("The text on the screen is not the text that was stored.")
-    words = len(answer.text.split())
+    if not screen.text == last["data"]["text"] == messages[-1]["text"]:
+        raise DemoFailed("The text on the screen is not the text that was stored.")
+    words = len(screen.text.split())
     console.print(f"[green]✓ {words} words on the screen, the same {words} stored, none twice[/]\n")
 
 
 def _approve(console: Console, client: Client, thread_id: str) -> None:
-    """A guarded tool call waits for a person; here the demo plays the person."""
+    """Approve a tool call that waits for a person: here the demo plays the person."""
     _say(console, "Delete task 2")
-    answer = Answer(console)
+    screen = RunScreen(console)
     run_id = client.say(thread_id, "Delete task 2")
     for event in client.events(run_id):
-        answer.show(event)
+        screen.show(event)
         if event["type"] == "decision.requested":
             data = event["data"]
             console.print(f"[yellow]? {data['tool']} {data['arguments']} waits for a yes[/]")
@@ -136,7 +137,7 @@ def _add_up(console: Console, client: Client, ready: dict[str, Any]) -> None:
     tokens = sum(run["usage"]["input_tokens"] + run["usage"]["output_tokens"] for run in runs)
     cost = sum(run["cost_micros"] for run in runs) / 1e6
     if any(run["outcome"] != "answered" for run in runs):
-        raise PerdureError("A turn of the demo was not answered.")
+        raise DemoFailed("A turn of the demo was not answered.")
     console.print(f"\n{len(runs)} turns, {tokens} tokens, ${cost:.4f} ({runs[0]['model']}).")
     console.print(f"Temporal's Web UI: {ready['temporal_ui']}  (`perdure demo --keep` to look)")
 

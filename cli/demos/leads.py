@@ -13,11 +13,11 @@ from rich.console import Console
 
 from cli.client import Client
 from cli.demos.chat import home, stack
+from cli.errors import DemoFailed
 from cli.leads.leads import explain, load_file
 from cli.runs.follow import follow
 from cli.scoring.models import learn, show
 from domain import names
-from domain.errors import PerdureError
 from domain.scoring import generated
 
 _LEADS = 5_000
@@ -29,7 +29,7 @@ _NIGHTLY = {"cron": "0 2 * * *", "time_zone": "Europe/Vienna", "jitter_seconds":
 
 
 def demo(*, keep: bool) -> None:
-    """Play the demo; raises PerdureError if anything is not as it should be."""
+    """Play the demo; raises DemoFailed if anything is not as it should be."""
     console = Console(highlight=False)
     console.print("[bold]Perdure[/]: lead scoring. Starting a stack of its own …\n")
     with home() as folder, stack(folder) as ready:
@@ -103,8 +103,8 @@ def _test(client: Client, console: Console, model: str | None) -> str:
 
 def _schedule(console: Console, client: Client) -> str:
     body = {"id": "nightly", "spec": _NIGHTLY, "note": "all leads, after the backup"}
-    made = client.call("POST", "/schedules", json=body)
-    console.print(f"  next at {', '.join(time[:16] for time in made['next_runs'][:2])} (UTC)")
+    schedule = client.call("POST", "/schedules", json=body)
+    console.print(f"  next at {', '.join(time[:16] for time in schedule['next_runs'][:2])} (UTC)")
     client.call("POST", "/schedules/nightly/trigger")
     begun = time.monotonic()
     while time.monotonic() - begun < _WAIT_SECONDS:
@@ -113,7 +113,7 @@ def _schedule(console: Console, client: Client) -> str:
             console.print(f"  triggered: {past[0]['run_id']}, {past[0]['outcome']}")
             return str(past[0]["run_id"])
         time.sleep(0.2)
-    raise PerdureError("The schedule's run did not end.", code="demo_failed")
+    raise DemoFailed("The schedule's run did not end.")
 
 
 def _where(console: Console, ready: dict[str, Any], *runs: str) -> None:
@@ -128,7 +128,7 @@ def _where(console: Console, ready: dict[str, Any], *runs: str) -> None:
 
 
 def _second_person(folder: Path) -> str:
-    """A token for somebody else: nobody approves their own model."""
+    """Return a token for somebody else: nobody approves their own model."""
     claims = {"sub": "vera", "tenant": "default", "role": "admin", "exp": int(time.time()) + 600}
     secret = (folder / "secret").read_text(encoding="utf-8").strip()
     return jwt.encode(claims, secret, "HS256")
@@ -140,4 +140,4 @@ def _say(console: Console, text: str) -> None:
 
 def _check(holds: bool, what: str) -> None:
     if not holds:
-        raise PerdureError(f"Something is wrong with {what}.", code="demo_failed")
+        raise DemoFailed(f"Something is wrong with {what}.")

@@ -1,4 +1,4 @@
-"""What the doctor knows about PostgreSQL."""
+"""The doctor's findings about PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from db.migrate import pending
 from domain.errors import PerdureError
 from domain.settings import Settings
 
-_OLDEST = 150000
+_MIN_VERSION = 150000
 _ROLE = "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
 
 def program(settings: Settings) -> Iterator[Finding]:
-    """Whether there are programs to run an embedded server with."""
+    """Check that there are programs to run an embedded server with."""
     if settings.database_url:
         return
     try:
@@ -25,14 +25,16 @@ def program(settings: Settings) -> Iterator[Finding]:
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Whether the database answers, is up to date, and keeps tenants apart."""
+    """Check that the database answers, is up to date, and keeps tenants apart."""
     if settings.database_url is None:
         yield warning("Database", "not running; `perdure up` starts it.")
         return
     try:
-        with psycopg.connect(settings.database_url.get_secret_value(), connect_timeout=5) as found:
-            yield from _server(found)
-            yield from _role(found)
+        with psycopg.connect(
+            settings.database_url.get_secret_value(), connect_timeout=5
+        ) as connection:
+            yield from _server(connection)
+            yield from _role(connection)
     except psycopg.OperationalError as error:
         yield problem("Database", f"does not answer: {error}. Check DATABASE_URL.")
         return
@@ -41,7 +43,7 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 def _server(connection: psycopg.Connection) -> Iterator[Finding]:
     version = connection.info.server_version
-    if version < _OLDEST:
+    if version < _MIN_VERSION:
         yield problem("Database", f"PostgreSQL {version // 10000}; Perdure needs 15 or newer.")
     else:
         yield ok("Database", f"PostgreSQL {version // 10000} answers.")

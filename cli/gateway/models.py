@@ -11,19 +11,19 @@ from cli.client import connect
 app = typer.Typer(help="Routes, deployments and their health.", no_args_is_help=True)
 budgets = typer.Typer(help="What may be spent on models.", no_args_is_help=True)
 _out = Console()
-Id = Annotated[str, typer.Argument(help="The budget's id, of your choice.")]
+BudgetId = Annotated[str, typer.Argument(help="The budget's id, of your choice.")]
 Dollars = Annotated[float | None, typer.Option(min=0, help="In dollars.")]
 
 
 @app.command("list")
 def list_models() -> None:
-    """Every route, and every deployment with what the fleet knows of its health."""
+    """List every route, and every deployment with its health."""
     client = connect()
     routes = Table("route", "policy", "deployments", "cache", "set by", box=None)
     for item in client.call("GET", "/models/routes"):
         route = item["route"]
-        asked = ", ".join(route["deployments"])
-        routes.add_row(item["name"], route["policy"], asked, route["cache"]["mode"], item["source"])
+        names = ", ".join(route["deployments"])
+        routes.add_row(item["name"], route["policy"], names, route["cache"]["mode"], item["source"])
     deployments = Table("deployment", "model", "state", "failed", "first token", box=None)
     for item in client.call("GET", "/models/deployments"):
         deployments.add_row(item["name"], item["model"], *_health(item["health"]))
@@ -32,19 +32,21 @@ def list_models() -> None:
 
 @budgets.command("list")
 def list_budgets() -> None:
-    """Every budget, and what was spent of it in this period."""
+    """List every budget, and what was spent of it in this period."""
     table = Table("budget", "for", "per", "soft", "hard", "spent", box=None)
     for item in connect().call("GET", "/budgets"):
         spent = max((s["spent_micros"] for s in item["spending"]), default=0)
-        who = item["scope"] if item["scope"] == "tenant" else f"{item['scope']} {item['subject']}"
+        subject = (
+            item["scope"] if item["scope"] == "tenant" else f"{item['scope']} {item['subject']}"
+        )
         limits = (_dollars(item["soft_micros"]), _dollars(item["hard_micros"]))
-        table.add_row(item["id"], who, item["period"], *limits, _dollars(spent))
+        table.add_row(item["id"], subject, item["period"], *limits, _dollars(spent))
     _out.print(table)
 
 
 @budgets.command("set")
 def set_budget(
-    budget_id: Id,
+    budget_id: BudgetId,
     scope: Annotated[Literal["tenant", "user", "feature", "run"], typer.Option()] = "tenant",
     subject: Annotated[str, typer.Option(help="Whose; *: each their own.")] = "*",
     period: Annotated[Literal["day", "month"], typer.Option()] = "month",
@@ -52,7 +54,7 @@ def set_budget(
     hard: Dollars = None,
     downgrade_to: Annotated[str | None, typer.Option(help="A cheaper route, from soft on.")] = None,
 ) -> None:
-    """Make a budget, or replace it."""
+    """Create a budget, or replace it."""
     body = {
         "scope": scope,
         "subject": subject,
@@ -66,7 +68,7 @@ def set_budget(
 
 
 @budgets.command("delete")
-def delete_budget(budget_id: Id) -> None:
+def delete_budget(budget_id: BudgetId) -> None:
     """Remove a budget."""
     connect().call("DELETE", f"/budgets/{budget_id}")
     _out.print(f"The budget {budget_id} is gone.")
@@ -77,7 +79,7 @@ def usage(
         str, typer.Option(help="day, feature, model, user, run; commas between.")
     ] = "day",
 ) -> None:
-    """What model calls took and what they cost, in the last 30 days."""
+    """Sum up tokens and costs of model calls in the last 30 days."""
     groups = [name.strip() for name in by.split(",")]
     report = connect().call("GET", "/usage", params={"group_by": by})
     table = Table(*groups, "calls", "cached", "failed", "tokens", "cost", box=None)
@@ -88,12 +90,12 @@ def usage(
 
 
 def alerts() -> None:
-    """What administrators should know of, the latest first."""
+    """List the news for administrators, the latest first."""
     table = Table("last", "times", "what", "about", "details", box=None)
     for item in connect().call("GET", "/alerts")["items"]:
-        told = ", ".join(f"{name} {value}" for name, value in item["data"].items())
+        details = ", ".join(f"{name} {value}" for name, value in item["data"].items())
         time = item["last_at"][:19].replace("T", " ")
-        table.add_row(time, str(item["count"]), item["kind"], item["subject"], told)
+        table.add_row(time, str(item["count"]), item["kind"], item["subject"], details)
     _out.print(table)
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from domain.errors import Invalid
+from domain.identity.errors import RoleUnknown
 from domain.identity.principals import Role
 from domain.settings import Settings
 
@@ -37,7 +37,7 @@ def add_key(
     from db.identity.tenants import create_key
 
     if role.upper() not in Role.__members__:
-        raise Invalid(f"There is no role {role}.", code="role_unknown")
+        raise RoleUnknown(f"There is no role {role}.")
     _out.print(
         create_key(*_owner(), tenant, user, Role[role.upper()], name),
         highlight=False,
@@ -47,11 +47,11 @@ def add_key(
 
 @keys.command("list")
 def list_keys(tenant: Tenant = "default") -> None:
-    """The tenant's keys, never their secrets."""
-    from db.identity.tenants import list_keys as found
+    """List the tenant's keys, never their secrets."""
+    from db.identity.tenants import list_keys as keys_of
 
     table = Table("id", "name", "user", "role", "last used", "revoked", box=None)
-    for key in found(*_owner(), tenant):
+    for key in keys_of(*_owner(), tenant):
         times = (f"{t:%Y-%m-%d %H:%M}" if t else "" for t in (key.last_used_at, key.revoked_at))
         table.add_row(key.id, key.name, key.user_id, key.role.name.lower(), *times)
     _out.print(table)
@@ -67,7 +67,7 @@ def revoke_key(key_id: str, tenant: Tenant = "default") -> None:
 
 
 def _owner() -> tuple[str, str]:
-    """The database owner's URL and the secret that seals tenants' names."""
+    """Return the database owner's URL and the secret that seals tenants' names."""
     from cli.stack.local import joined
     from db.migrate import owner_url_of
 

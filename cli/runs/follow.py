@@ -9,7 +9,7 @@ from cli.client import Client
 
 
 def follow(client: Client, run_id: str, out: Console) -> dict[str, Any]:
-    """Show how far a batch is until it ends; the data of its last event."""
+    """Show the progress of a batch until it ends, and return the data of its last event."""
     columns = (
         TextColumn("Scoring"),
         BarColumn(),

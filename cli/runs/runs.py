@@ -21,7 +21,7 @@ def list_runs(
     outcome: Annotated[str | None, typer.Option(help="For example: failed")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
 ) -> None:
-    """The latest runs."""
+    """List the latest runs."""
     query = {"status": status, "outcome": outcome, "limit": limit}
     runs = connect().call("GET", "/runs", params={k: v for k, v in query.items() if v})
     table = Table("user", "status", "outcome", "steps", "tokens", "cost", "run", box=None)
@@ -33,7 +33,7 @@ def list_runs(
 
 @app.command("show")
 def show_run(run_id: RunId) -> None:
-    """One run, and the questions that it put to people."""
+    """Show one run, and the questions that it put to people."""
     _out.print_json(data=connect().call("GET", f"/runs/{run_id}"))
 
 

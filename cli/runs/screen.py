@@ -15,8 +15,8 @@ _NOTICES = {
 }
 
 
-class Answer:
-    """Prints the text of a run, and notes what else happens in it.
+class RunScreen:
+    """The text of a run on the terminal, with a note of all else that happens in it.
 
     When a retry supersedes what was printed, its words are compared instead of printed again: the
     screen goes on where they go on, and starts a new line only if they differ.
@@ -32,7 +32,7 @@ class Answer:
         return self._text
 
     def show(self, event: Event) -> None:
-        """Take in one event."""
+        """Show one event."""
         kind, data = event["type"], event["data"]
         if kind == "text.delta":
             self._text += data["text"]
@@ -55,8 +55,8 @@ class Answer:
         if not self._text.startswith(self._printed):
             self._console.print("\n", end="")
             self._printed = ""
-        fresh = self._text[len(self._printed) :]
-        self._console.print(fresh, end="", markup=False, highlight=False, soft_wrap=True)
+        new_text = self._text[len(self._printed) :]
+        self._console.print(new_text, end="", markup=False, highlight=False, soft_wrap=True)
         self._printed = self._text
 
     def _end_step(self, data: Event) -> None:
@@ -69,7 +69,7 @@ class Answer:
             self._text = self._printed = ""
 
     def _interrupt(self) -> None:
-        """A note must not stand in the middle of a line; the words before it may come again."""
+        """End the line, for a note must not stand in the middle of it; its words may come again."""
         if self._printed:
             self._console.print()
             self._printed = ""
@@ -79,9 +79,9 @@ class Answer:
 
 
 def show(console: Console, events: Iterator[Event]) -> Event:
-    """Show a run to its end; its last event."""
-    answer = Answer(console)
+    """Show a run to its end, and return its last event."""
+    screen = RunScreen(console)
     event: Event = {}
     for event in events:
-        answer.show(event)
+        screen.show(event)
     return event

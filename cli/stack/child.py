@@ -15,9 +15,9 @@ from typing import IO
 
 import psutil
 
+from cli.stack.errors import ProgramFailed
 from cli.stack.pids import PidFile, alive
 from cli.stack.waiting import until
-from domain.errors import Unavailable
 
 _MAX_LOG_BYTES = 10 * 1024 * 1024
 _LONG_LIFE_SECONDS = 30.0
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how it wants to be stopped. `user`: on whose behalf, when we are root."""
+    """A program to run, and how it is stopped. `user` is whom it runs as, if Perdure is root."""
 
     name: str
     command: tuple[str, ...]
@@ -45,7 +45,7 @@ class Child:
 
     def __init__(self, program: Program, pids: PidFile, say: Callable[[str], None]) -> None:
         self.program = program
-        self.settled = False
+        self.started = False
         self._pids = pids
         self._say = say
         self._own: asyncio.subprocess.Process | None = None
@@ -57,8 +57,8 @@ class Child:
         return self._process.pid if self._process and alive(self._process) else None
 
     @property
-    def signed(self) -> bool:
-        """Whether the running process has said that it is ready."""
+    def ready(self) -> bool:
+        """Whether the running process says that it is ready."""
         file = self.program.ready_file
         return self.pid is not None and (file is None or file.exists())
 
@@ -78,7 +78,7 @@ class Child:
         self._pids.note(self.program.name, self._own.pid)
 
     async def keep(self) -> None:
-        """Run for ever. Raises Unavailable if it keeps dying before it has ever worked."""
+        """Run for ever. Raises ProgramFailed if it keeps dying before it has ever worked."""
         deaths = 0
         while True:
             begun = time.monotonic()
@@ -86,7 +86,7 @@ class Child:
                 await self.start()
             reason = await self._death()
             deaths = 1 if time.monotonic() - begun > _LONG_LIFE_SECONDS else deaths + 1
-            if not self.settled and deaths == _FIRST_DEATHS:
+            if not self.started and deaths == _FIRST_DEATHS:
                 raise self._hopeless(reason)
             self._say(f"{self.program.name} {reason}; starting it again.")
             await asyncio.sleep(min(0.1 * 2**deaths, 10.0))
@@ -119,16 +119,16 @@ class Child:
         self._process = self._own = None
         self._pids.note(self.program.name, None)
 
-    def _hopeless(self, reason: str) -> Unavailable:
+    def _hopeless(self, reason: str) -> ProgramFailed:
         words = last_line(self.program.log)
-        return Unavailable(
+        return ProgramFailed(
             f"{self.program.name} {reason} each time it was started: {words} "
             f"(see {self.program.log})"
         )
 
 
 async def run(program: Program) -> None:
-    """Run a program to its end; raises Unavailable with its last words if it fails."""
+    """Run a program to its end; raises ProgramFailed with its last words if it fails."""
     with open_log(program.log) as log:
         process = await spawn(program, log)
     try:
@@ -138,7 +138,7 @@ async def run(program: Program) -> None:
             process.terminate()
     if code:
         words = last_line(program.log)
-        raise Unavailable(f"{program.name} {how_it_ended(code)}: {words} (see {program.log})")
+        raise ProgramFailed(f"{program.name} {how_it_ended(code)}: {words} (see {program.log})")
 
 
 async def spawn(program: Program, log: IO[bytes]) -> asyncio.subprocess.Process:
@@ -157,24 +157,24 @@ async def spawn(program: Program, log: IO[bytes]) -> asyncio.subprocess.Process:
             extra_groups=[] if program.user else None,
         )
     except OSError as error:
-        raise Unavailable(f"{program.command[0]} cannot be run: {error.strerror}.") from None
+        raise ProgramFailed(f"{program.command[0]} cannot be run: {error.strerror}.") from None
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A log to append to; one that has grown large makes room first."""
+    """Open a log to append to; one that has grown large is moved away first."""
     if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
         os.replace(path, path.with_suffix(".log.1"))
     return path.open("ab")
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a program said, or a remark that it said nothing."""
+    """Return the last line of a log, or a remark that there is none."""
     lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def how_it_ended(code: int | None) -> str:
-    """An exit code in words."""
+    """Return an exit code in words."""
     if code is None:
         return "died"
     if code < 0:
@@ -183,7 +183,7 @@ def how_it_ended(code: int | None) -> str:
 
 
 def _bound_to_us() -> Callable[[], None] | None:
-    """On Linux, makes the kernel end the child when this process dies, however it dies."""
+    """Return what makes the kernel, on Linux, end the child when this process dies."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from cli.stack.errors import DataDirectoryTaken, DataDirectoryUnusable
 from cli.stack.pids import PidFile, end
-from domain.errors import Conflict, Unavailable
 
 _ORPHAN_SECONDS = 5.0
 
@@ -25,7 +25,7 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory; raises Conflict that names the process which holds it already."""
+        """Hold the directory. Raises DataDirectoryTaken, which names the process that holds it."""
         self._create()
         with (self.path / "lock").open("a+", encoding="utf-8") as lock:
             try:
@@ -39,7 +39,7 @@ class Home:
             lock.truncate(0)
 
     def holder(self) -> int | None:
-        """The pid of the `perdure up` that runs here, if one does."""
+        """Return the pid of the `perdure up` that runs here, if one does."""
         try:
             with (self.path / "lock").open("r", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -59,23 +59,23 @@ class Home:
         return list(living)
 
     def addresses(self) -> dict[str, str | None]:
-        """Where the parts of the running stack listen: `api`, `temporal`, `temporal_ui`."""
-        found: dict[str, str | None] = json.loads(self.read("addresses.json") or "{}")
-        return found
+        """Return where the running stack listens: `api`, `temporal`, `temporal_ui`."""
+        addresses: dict[str, str | None] = json.loads(self.read("addresses.json") or "{}")
+        return addresses
 
     def secret(self) -> str:
-        """The installation's secret, made once."""
-        return self.read("secret") or self.keep("secret", secrets.token_urlsafe(32))
+        """Return the installation's secret, which is made once."""
+        return self.read("secret") or self.write("secret", secrets.token_urlsafe(32))
 
     def read(self, name: str) -> str | None:
-        """A private file's text, or None if it is not there."""
+        """Return a private file's text, or None if it is not there."""
         try:
             return (self.path / name).read_text("utf-8").strip() or None
         except FileNotFoundError:
             return None
 
-    def keep(self, name: str, text: str) -> str:
-        """Store a private text (0600), whole or not at all."""
+    def write(self, name: str, text: str) -> str:
+        """Write a private file (0600), whole or not at all, and return its text."""
         draft = self.path / f"{name}.new"
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -91,7 +91,7 @@ class Home:
                 folder.mkdir(mode=0o700, exist_ok=True)
             (self.path / "lock").touch(mode=0o600)
         except OSError as error:
-            raise Unavailable(
+            raise DataDirectoryUnusable(
                 f"The data directory {self.path} cannot be used ({error.strerror}). "
                 "Choose another with --data-dir."
             ) from None
@@ -100,9 +100,8 @@ class Home:
         text = self.read("lock") or "0"
         return int(text) if text.isdigit() else 0
 
-    def _taken(self) -> Conflict:
-        return Conflict(
+    def _taken(self) -> DataDirectoryTaken:
+        return DataDirectoryTaken(
             f"Perdure already runs on {self.path} (pid {self._locker()}). "
-            "Stop it first, or choose another --data-dir.",
-            code="data_dir_taken",
+            "Stop it first, or choose another --data-dir."
         )

@@ -8,7 +8,7 @@ from domain.settings import Settings
 
 
 def joined(settings: Settings) -> Settings:
-    """The settings, pointed at the local stack's PostgreSQL unless they name another."""
+    """Return the settings with the URLs of the local stack's PostgreSQL, unless they name one."""
     home = Home(settings.home)
     server = Postgres(home)
     if settings.database_url or server.running() is None:

@@ -11,7 +11,7 @@ _CLOCK_SECONDS = 2.0
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process still does anything: a zombie does not."""
+    """Return whether a process still does anything: a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -38,9 +38,9 @@ class PidFile:
         self._path = path
 
     def living(self) -> dict[str, psutil.Process]:
-        """The recorded processes that still run."""
-        found = {name: _find(entry) for name, entry in self._read().items()}
-        return {name: process for name, process in found.items() if process}
+        """Return the recorded processes that still run."""
+        processes = {name: _find(entry) for name, entry in self._read().items()}
+        return {name: process for name, process in processes.items() if process}
 
     def note(self, name: str, pid: int | None) -> None:
         """Record that a process was started, or (None) that it is gone."""

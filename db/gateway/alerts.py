@@ -1,4 +1,4 @@
-"""Alerts: raised in the transaction of what they tell of, counted within five minutes."""
+"""Alerts: raised in the transaction of their cause, counted within five minutes."""
 
 from typing import Any
 
@@ -10,20 +10,6 @@ from domain.base import Page
 from domain.gateway.alerts import Alert, AlertKind
 from domain.identity.principals import Principal
 
-_RAISE = """
-INSERT INTO alerts AS a (tenant_id, kind, subject, bucket, data)
-VALUES (%(tenant)s, %(kind)s, %(subject)s,
-    date_bin('5 minutes', now(), '2000-01-01T00:00:00Z'), %(data)s)
-ON CONFLICT (tenant_id, kind, subject, bucket)
-    DO UPDATE SET count = a.count + 1, last_at = now(), data = excluded.data
-"""
-_LIST = """
-SELECT id, kind, subject, data, count, created_at, last_at FROM alerts
-WHERE tenant_id = %(tenant)s AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-  AND (%(after)s::bigint IS NULL OR id < %(after)s)
-ORDER BY id DESC LIMIT %(limit)s
-"""
-
 
 class Alerts:
     """The alerts of a caller's tenant."""
@@ -34,14 +20,35 @@ class Alerts:
     async def find(
         self, caller: Principal, *, kind: str | None, cursor: str | None, limit: int
     ) -> Page[Alert]:
-        """Alerts, the latest first."""
+        """Return a page of alerts, the latest first; raises CursorInvalid."""
         after = cursors.decode_numbers(cursor, 1)[0] if cursor else None
-        values = {"tenant": caller.tenant_id, "kind": kind, "after": after, "limit": limit + 1}
+        values = caller.key | {"kind": kind, "after": after, "limit": limit + 1}
         async with self._database.transaction(caller.tenant_id) as connection:
-            rows = await many(connection, _LIST, values)
-        alerts = [Alert.model_validate(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return Page(items=alerts, next_cursor=cursors.encode(alerts[-1].id) if more else None)
+            rows = await _list(connection, values)
+        return cursors.page(rows, limit, Alert.model_validate, key=lambda row: (row["id"],))
+
+
+_LIST = """
+-- One page of a tenant's alerts and one row more, the latest first; locks nothing.
+SELECT id, kind, subject, data, count, created_at, last_at FROM alerts
+WHERE tenant_id = %(tenant)s AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(after)s::bigint IS NULL OR id < %(after)s)
+ORDER BY id DESC LIMIT %(limit)s
+"""
+
+
+async def _list(connection: Connection, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return await many(connection, _LIST, values)
+
+
+_RAISE = """
+-- One row for all alerts of a kind about a subject in five minutes; locks that row.
+INSERT INTO alerts AS a (tenant_id, kind, subject, bucket, data)
+VALUES (%(tenant)s, %(kind)s, %(subject)s,
+    date_bin('5 minutes', now(), '2000-01-01T00:00:00Z'), %(data)s)
+ON CONFLICT (tenant_id, kind, subject, bucket)
+    DO UPDATE SET count = a.count + 1, last_at = now(), data = excluded.data
+"""
 
 
 async def raise_alert(

@@ -6,78 +6,62 @@ from datetime import timedelta
 from typing import Any
 
 from db.session import Connection, many, one
-from domain.errors import ModelFailed
-from domain.gateway.calls import CallEnding, CallOpening
-from domain.gateway.routes import Health
+from domain.gateway.calls import CallSettlement, NewModelCall
+from domain.gateway.errors import ModelBusy, RouteDown
+from domain.gateway.routes import Candidate, Health
 from domain.settings import Settings
 
 # While a quota is short, batch work may use so much of it; the rest is for those who wait.
 _BATCH_SHARE = 0.7
 _PROBE_SECONDS = 30
-_TENANT_QUOTA = """
-SELECT take_quota('tenant:' || %(tenant)s, %(requests)s, %(tokens)s, %(wanted)s, %(share)s) AS wait
-"""
+_QUOTA = "quota"
+
 _ENTER = """
-SELECT * FROM enter_deployment(%(names)s, %(requests)s::int[], %(tokens)s::int[], %(wanted)s,
-    %(share)s, make_interval(secs => %(probe)s))
+-- The number of the first deployment, from 1, that is well and has quota left, which is taken; 0 if
+-- there is none. Locks its meter, and of a half-open one its health, until the transaction ends.
+SELECT e.place AS number, e.refusals, e.wait_ms
+FROM enter_deployment(%(names)s, %(requests)s::int[], %(tokens)s::int[], %(needed)s,
+    %(share)s, make_interval(secs => %(probe)s)) AS e
 """
-_NOTE = """
-SELECT note_outcome(%(deployment)s, %(healthy)s, %(first_ms)s, %(minimum)s, %(error_rate)s,
-    make_interval(secs => %(pause)s),
-    CASE WHEN %(blocked)s::float8 IS NULL THEN NULL ELSE make_interval(secs => %(blocked)s::float8)
-    END) AS opened
-"""
-_HEALTH = "SELECT * FROM health_of(%(names)s)"
 
 
 async def enter(
-    connection: Connection, opening: CallOpening, settings: Settings
+    connection: Connection, call: NewModelCall, settings: Settings
 ) -> tuple[int, dict[str, str]]:
-    """The place of the first candidate that may be asked now, and why those before it may not.
+    """Return the index of the first candidate that may be asked now, and why those before it may
+    not.
 
-    Its quota is taken with the transaction. Raises ModelFailed (`model_busy`).
+    Its quota is taken with the transaction. Raises ModelBusy; RouteDown if no quota is the reason.
     """
     quota = {
-        "wanted": opening.input_tokens + opening.output_tokens,
-        "share": _BATCH_SHARE if opening.origin.batch else 1.0,
+        "needed": call.input_tokens + call.output_tokens,
+        "share": _BATCH_SHARE if call.origin.batch else 1.0,
     }
-    await _enter_tenant(connection, opening.origin.tenant_id, settings, quota)
-    names = [candidate.name for candidate in opening.candidates]
-    deployments = [candidate.deployment for candidate in opening.candidates]
-    limits: dict[str, Any] = {
-        "names": names,
+    await _enter_tenant(connection, call.origin.tenant_id, settings, quota)
+    values = quota | _limits(call.candidates) | {"probe": _PROBE_SECONDS}
+    row = await one(connection, _ENTER, values)
+    assert row is not None
+    names = (candidate.name for candidate in call.candidates)
+    refusals = dict(zip(names, row["refusals"], strict=False))
+    if not row["number"]:
+        raise _busy(refusals, row["wait_ms"])
+    return row["number"] - 1, refusals
+
+
+def _limits(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    deployments = [candidate.deployment for candidate in candidates]
+    return {
+        "names": [candidate.name for candidate in candidates],
         "requests": [deployment.requests_per_minute for deployment in deployments],
         "tokens": [deployment.tokens_per_minute for deployment in deployments],
-        "probe": _PROBE_SECONDS,
     }
-    row = await one(connection, _ENTER, quota | limits)
-    assert row is not None
-    refusals = dict(zip(names, row["refusals"], strict=False))
-    if not row["place"]:
-        told = ", ".join(f"{name}: {why}" for name, why in refusals.items())
-        raise _busy(f"No deployment may be asked now ({told}).", row["wait_ms"], refusals)
-    return row["place"] - 1, refusals
 
 
-async def note(connection: Connection, ending: CallEnding, settings: Settings) -> bool:
-    """Count a call's ending in its deployment's window; True if it has opened the breaker."""
-    values = {
-        "deployment": ending.deployment,
-        "healthy": ending.healthy,
-        "first_ms": ending.first_token_ms,
-        "blocked": ending.blocked_seconds,
-        "minimum": settings.breaker_minimum,
-        "error_rate": settings.breaker_error_rate,
-        "pause": settings.breaker_seconds,
-    }
-    row = await one(connection, _NOTE, values)
-    return bool(row and row["opened"])
-
-
-async def health(connection: Connection, names: Sequence[str]) -> dict[str, Health]:
-    """What the fleet knows of these deployments; those that nobody has asked are left out."""
-    rows = await many(connection, _HEALTH, {"names": list(names)})
-    return {row["name"]: Health.model_validate(row) for row in rows}
+_TENANT_QUOTA = """
+-- Takes a tenant's quota of this minute, or gives the milliseconds to wait for it. Locks its meter.
+SELECT take_quota('tenant:' || %(tenant)s::text, %(requests)s, %(tokens)s, %(needed)s, %(share)s)
+    AS wait_ms
+"""
 
 
 async def _enter_tenant(
@@ -88,12 +72,55 @@ async def _enter_tenant(
         return
     limits = {"tenant": tenant_id, "requests": requests, "tokens": tokens}
     row = await one(connection, _TENANT_QUOTA, quota | limits)
-    if row and row["wait"]:
-        raise _busy("This tenant's quota of this minute is spent.", row["wait"], {})
+    if row and row["wait_ms"]:
+        detail = "This tenant's quota of this minute is spent."
+        raise ModelBusy(detail, retry_after=_wait(row["wait_ms"]))
 
 
-def _busy(detail: str, wait_ms: int | None, refusals: Mapping[str, str]) -> ModelFailed:
-    """Jitter keeps those who wait from coming back all at once. `down`: no quota is the reason."""
-    wait = timedelta(milliseconds=(wait_ms or 1000) + random.randrange(1000))
-    down = bool(refusals) and "quota" not in refusals.values()
-    return ModelFailed(detail, code="model_busy", retry_after=wait, down=int(down))
+def _busy(refusals: Mapping[str, str], wait_ms: int | None) -> ModelBusy:
+    reasons = ", ".join(f"{name}: {reason}" for name, reason in refusals.items())
+    kind = ModelBusy if _QUOTA in refusals.values() else RouteDown
+    detail = f"No deployment may be asked now ({reasons})."
+    return kind(detail, retry_after=_wait(wait_ms))
+
+
+def _wait(wait_ms: int | None) -> timedelta:
+    """Add jitter, so that those who wait do not come back all at once."""
+    return timedelta(milliseconds=(wait_ms or 1000) + random.randrange(1000))
+
+
+_NOTE = """
+-- Counts an outcome in the deployment's window; true if that has opened its breaker. Locks its row.
+SELECT note_outcome(%(deployment)s, %(healthy)s, %(first_ms)s, %(minimum)s, %(error_rate)s,
+    make_interval(secs => %(pause)s),
+    CASE WHEN %(blocked)s::float8 IS NULL THEN NULL ELSE make_interval(secs => %(blocked)s::float8)
+    END) AS opened
+"""
+
+
+async def note(connection: Connection, settlement: CallSettlement, settings: Settings) -> bool:
+    """Count a call's outcome in its deployment's window; return whether it has opened the
+    breaker."""
+    values = {
+        "deployment": settlement.deployment,
+        "healthy": settlement.healthy,
+        "first_ms": settlement.first_token_ms,
+        "blocked": settlement.blocked_seconds,
+        "minimum": settings.breaker_minimum,
+        "error_rate": settings.breaker_error_rate,
+        "pause": settings.breaker_seconds,
+    }
+    row = await one(connection, _NOTE, values)
+    return bool(row and row["opened"])
+
+
+_HEALTH = """
+-- What the fleet has seen of these deployments; locks nothing.
+SELECT * FROM health_of(%(names)s)
+"""
+
+
+async def health(connection: Connection, names: Sequence[str]) -> dict[str, Health]:
+    """Return the health of these deployments; those that nobody has asked are left out."""
+    rows = await many(connection, _HEALTH, {"names": list(names)})
+    return {row["name"]: Health.model_validate(row) for row in rows}

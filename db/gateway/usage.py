@@ -1,11 +1,11 @@
-"""CallUsage: the ledger of model calls, summed up and listed."""
+"""Usage: the call ledger, summed up and listed."""
 
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 from db import cursors
-from db.session import Database, many
+from db.session import Connection, Database, many
 from domain.base import Page
 from domain.gateway.completions import CallUsage
 from domain.gateway.usage import GroupBy, ModelCall, UsageRow
@@ -28,17 +28,10 @@ _SUMS = """count(*) AS calls, count(*) FILTER (WHERE status = 'cached') AS cache
     coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
     coalesce(bool_or(estimated AND status NOT IN ('open', 'cached')), false) AS estimated,
     coalesce(sum(cost_micros), 0)::bigint AS cost_micros"""
-_CALLS = f"""
-SELECT * FROM model_calls WHERE {_VISIBLE}
-  AND (%(run)s::text IS NULL OR run_id = %(run)s)
-  AND (%(status)s::text IS NULL OR status = %(status)s)
-  AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(after)s))
-ORDER BY created_at DESC, id DESC LIMIT %(limit)s
-"""
 
 
 class UsageReports:
-    """What a caller's own calls took, or the whole tenant's with `usage:admin`."""
+    """The usage of a caller's own calls, or of the whole tenant's with `usage:admin`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,16 +39,13 @@ class UsageReports:
     async def sums(
         self, caller: Principal, groups: Sequence[GroupBy], since: date, until: date, limit: int
     ) -> list[UsageRow]:
-        """The sum of each group of calls, the dearest first; without groups the sum of all.
-        Days are UTC's, and both ends count."""
-        named = [f'{_GROUPS[group]} AS "{group}"' for group in groups]
-        query = f"SELECT {', '.join([*named, _SUMS])} FROM model_calls WHERE {_VISIBLE}"
-        if groups:
-            numbers = ", ".join(str(n + 1) for n in range(len(groups)))
-            query += f" GROUP BY {numbers} ORDER BY cost_micros DESC, {numbers} LIMIT %(limit)s"
-        values = _values(caller, since, until) | {"limit": limit}
+        """Sum up each group of calls, the dearest first; without groups, all of them.
+
+        Days are UTC's, and both ends count.
+        """
+        values = _period(caller, since, until) | {"limit": limit}
         async with self._database.transaction(caller.tenant_id) as connection:
-            return [_row(row) for row in await many(connection, query, values)]
+            return [_row(row) for row in await many(connection, _sums_by(groups), values)]
 
     async def calls(
         self,
@@ -68,24 +58,43 @@ class UsageReports:
         cursor: str | None,
         limit: int,
     ) -> Page[ModelCall]:
-        """Single calls, the latest first."""
+        """Return a page of single calls, the latest first; raises CursorInvalid."""
         time, after = cursors.decode_place(cursor)
-        values = _values(caller, since, until)
+        values = _period(caller, since, until)
         values |= {"run": run, "status": status, "time": time, "after": after, "limit": limit + 1}
         async with self._database.transaction(caller.tenant_id) as connection:
-            rows = await many(connection, _CALLS, values)
-        calls = [ModelCall.model_validate(row) for row in rows[:limit]]
-        last = calls[-1] if len(rows) > limit else None
-        return Page(
-            items=calls,
-            next_cursor=cursors.encode(last.created_at.isoformat(), last.id) if last else None,
+            rows = await _calls(connection, values)
+        return cursors.page(
+            rows, limit, ModelCall.model_validate, key=lambda row: (row["created_at"], row["id"])
         )
 
 
-def _values(caller: Principal, since: date, until: date) -> dict[str, Any]:
-    return {
-        "tenant": caller.tenant_id,
-        "user": caller.user_id,
+def _sums_by(groups: Sequence[GroupBy]) -> str:
+    """Build the statement that sums up the visible calls by groups; it locks nothing."""
+    named = [f'{_GROUPS[group]} AS "{group}"' for group in groups]
+    query = f"SELECT {', '.join([*named, _SUMS])} FROM model_calls WHERE {_VISIBLE}"
+    if not groups:
+        return query
+    numbers = ", ".join(str(n + 1) for n in range(len(groups)))
+    return f"{query} GROUP BY {numbers} ORDER BY cost_micros DESC, {numbers} LIMIT %(limit)s"
+
+
+_CALLS = f"""
+-- One page of the calls that a caller may see and one row more, the latest first; locks nothing.
+SELECT * FROM model_calls WHERE {_VISIBLE}
+  AND (%(run)s::text IS NULL OR run_id = %(run)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(after)s))
+ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+"""
+
+
+async def _calls(connection: Connection, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return await many(connection, _CALLS, values)
+
+
+def _period(caller: Principal, since: date, until: date) -> dict[str, Any]:
+    return caller.key | {
         "all": caller.may(Scope.USAGE_ADMIN),
         "from": since,
         "to": until,

@@ -6,7 +6,8 @@ from psycopg.types.json import Jsonb
 
 from db.session import Connection
 
-_AUDIT = """
+_RECORD = """
+-- Append one entry: it commits or is lost with the change that it is about. Locks nothing.
 INSERT INTO audit_entries (tenant_id, actor, action, subject, data)
 VALUES (%(tenant)s, %(actor)s, %(action)s, %(subject)s, %(data)s)
 """
@@ -15,6 +16,6 @@ VALUES (%(tenant)s, %(actor)s, %(action)s, %(subject)s, %(data)s)
 async def record(
     connection: Connection, tenant_id: str, actor: str, action: str, subject: str, **data: Any
 ) -> None:
-    """Write down who did what to what, in the transaction that does it."""
+    """Record who did what to which subject, in the transaction that does it."""
     values = {"tenant": tenant_id, "actor": actor, "action": action, "subject": subject}
-    await connection.execute(_AUDIT, values | {"data": Jsonb(data)})
+    await connection.execute(_RECORD, values | {"data": Jsonb(data)})

@@ -1,1 +1,1 @@
-"""Models: requests, routes, calls, budgets, prompts. Nothing of chat or scoring."""
+"""Models: completions, calls, routes, budgets, alerts, prompts. Nothing of chat or scoring."""

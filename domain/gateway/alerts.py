@@ -1,4 +1,4 @@
-"""Alerts: what an administrator should know of, counted instead of repeated."""
+"""Alerts: news for administrators, counted instead of repeated."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -31,7 +31,7 @@ class NewBudget(Contract):
 
 
 class Spending(Contract):
-    """What was spent of a budget in one period, and what calls that are still open may cost."""
+    """The money spent of a budget in one period, and what calls that are still open may cost."""
 
     subject: str
     starts_on: str

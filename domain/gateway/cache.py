@@ -1,4 +1,4 @@
-"""Cached answers: the questions that they belong to."""
+"""Cached answers, and the questions that they belong to."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ CacheKind = Literal["exact", "semantic", "stale"]
 class CacheQuestion(Contract):
     """A call as the cache sees it. `digest`: of the tenant and all that shapes the answer; `scope`:
     of all that but the last user message, which is `question`; `vector` where the route allows
-    semantic hits; `subject` is whom it is about. `stale` takes an expired answer too."""
+    semantic hits; `subject` is the lead that it is about. `stale` accepts an expired answer."""
 
     tenant_id: str
     route: str

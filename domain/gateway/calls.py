@@ -1,4 +1,4 @@
-"""Model calls: who makes one, what it reserves and what it came to."""
+"""Model calls: who makes one, what it reserves and how it is billed."""
 
 from domain.base import Contract
 from domain.gateway.cache import CachedAnswer
@@ -11,7 +11,7 @@ MAX_MODEL_FAILURES = 6
 
 
 class CallOrigin(Contract):
-    """For whom and for what a model is called: what the ledger, the budgets and the limits need.
+    """The user, the purpose and the run of a model call; budgets and limits go by them.
 
     `feature`: chat, summarise, embed, … `batch`: may wait until interactive calls have enough.
     """
@@ -25,12 +25,12 @@ class CallOrigin(Contract):
     batch: bool = False
 
 
-class CallOpening(Contract):
-    """A call that is about to be made: who may answer it, in what order, and what it may take.
+class NewModelCall(Contract):
+    """A model call that is about to be made, with its candidates in the order of preference.
 
-    `input_tokens` and `output_tokens` are the most that it may take, as far as one can know.
-    `failed`: the deployments that this attempt has asked in vain, and their errors' codes.
-    `may_downgrade`: a budget's soft limit may send it to another route.
+    `input_tokens` and `output_tokens` are upper bounds, as far as one can know. `failed`: the
+    deployments that this attempt has asked in vain, and their errors' codes. `may_downgrade`: a
+    budget's soft limit may send the call to another route.
     """
 
     origin: CallOrigin
@@ -55,20 +55,28 @@ class BudgetWarning(Contract):
 
 
 class OpenedModelCall(Contract):
-    """Who is asked, and why. `refusals`: why candidates before it were passed over, by name.
-    With `downgrade_to` nobody is: the caller asks that route instead."""
+    """A call that may be made now, to the candidate of this `index`, for this `reason`.
+
+    `refusals`: why candidates before it were passed over, by name.
+    """
 
     call_id: str
-    place: int
-    reason: str = ""
+    index: int
+    reason: str
     refusals: dict[str, str] = {}
     warnings: tuple[BudgetWarning, ...] = ()
-    downgrade_to: str | None = None
 
 
-class CallEnding(Contract):
-    """How a call ended. `status`: ok, cancelled, or an error's code; `healthy`: what it tells of
-    the deployment (None: nothing); `blocked_seconds`: the provider asked for so much patience."""
+class Downgrade(Contract):
+    """A call that a budget's soft limit sends to another route; nothing was reserved for it."""
+
+    route: str
+    warnings: tuple[BudgetWarning, ...]
+
+
+class CallSettlement(Contract):
+    """The bill of a call. `status`: ok, cancelled, or an error's code; `healthy`: its meaning for
+    the deployment (None: none); `blocked_seconds`: how long the provider wants to be left alone."""
 
     tenant_id: str
     run_id: str | None
@@ -83,7 +91,7 @@ class CallEnding(Contract):
 
 
 class CachedCall(Contract):
-    """A call that no provider was asked for: it took nothing and cost nothing."""
+    """A call that the cache answered: no tokens, no cost."""
 
     origin: CallOrigin
     route: str

@@ -1,4 +1,4 @@
-"""Model calls: what is asked, what comes back, in words that no provider owns."""
+"""Completions: requests to models and their answers, in terms that no provider owns."""
 
 from typing import Any, Literal
 
@@ -35,8 +35,8 @@ class ToolSpec(Contract):
 class ModelRequest(Contract):
     """One question to a model. `model` is the name of a route, or a LiteLLM name such as
     `openai/gpt-4o-mini`. `personal`: the messages hold what is one user's own, so that the answer
-    is nobody else's. `subject`: whom it is about, so that an answer serves nobody else and can be
-    erased with them. `prompt` and `prompt_version` say which prompt was used.
+    is nobody else's. `subject`: the lead that it is about; the answer serves no other lead, and is
+    erased with it. `prompt` and `prompt_version` say which prompt was used.
     `may_degrade`: a stand-in is better than no answer when every deployment is down."""
 
     model: str
@@ -55,7 +55,7 @@ class ModelRequest(Contract):
 
 class CallUsage(Usage):
     """Tokens of one call, or of several. `cached_tokens` are part of the input, and
-    `reasoning_tokens` of the output; `estimated`: a provider did not tell."""
+    `reasoning_tokens` of the output; `estimated`: a provider did not report them."""
 
     cached_tokens: int = 0
     reasoning_tokens: int = 0

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.base import Contract
-from domain.errors import Invalid
+from domain.gateway.errors import PromptInvalid
 
 _FIELD = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 
@@ -21,20 +21,19 @@ class Prompt(Contract):
     fields: frozenset[str] = frozenset()
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text with its fields filled in, once: a value is never read as a prompt itself."""
-        return _FIELD.sub(lambda found: values[found[1]], self.text)
+        """Fill in the fields, once: a value is never read as a prompt itself."""
+        return _FIELD.sub(lambda match: values[match[1]], self.text)
 
 
 def check(prompt: Prompt) -> None:
-    """Raises Invalid (`prompt_invalid`) for an empty text or a field that nobody fills in."""
+    """Check a prompt; raises PromptInvalid for an empty text or a field that nobody fills in."""
     if not prompt.text.strip():
-        raise Invalid(f"The prompt {prompt.name} is empty.", code="prompt_invalid")
+        raise PromptInvalid(f"The prompt {prompt.name} is empty.")
     unknown = set(_FIELD.findall(prompt.text)) - prompt.fields
     if unknown:
-        raise Invalid(
+        raise PromptInvalid(
             f"The prompt {prompt.name} uses {', '.join(sorted(unknown))}; "
-            f"it may use {', '.join(sorted(prompt.fields)) or 'no field'}.",
-            code="prompt_invalid",
+            f"it may use {', '.join(sorted(prompt.fields)) or 'no field'}."
         )
 
 

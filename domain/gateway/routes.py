@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from domain.base import Contract
-from domain.errors import Invalid, ModelFailed
+from domain.gateway.errors import ModelRejected, RouteInvalid
 
 Capability = Literal["tools", "json", "vision"]
-Policy = Literal["ordered", "weighted", "cheapest", "fastest"]
+RoutePolicy = Literal["ordered", "weighted", "cheapest", "fastest"]
 CHAT, EMBED = "chat", "embed"
 STANDARD_ROUTES = (CHAT, "fast", "smart", "extract", "summarise")
 
@@ -26,8 +26,8 @@ class Price(Contract):
 class Deployment(Contract):
     """One model at one provider: where it is, what it can do, what it costs.
 
-    `key_env` names the environment variable that holds the key. What is left out is LiteLLM's to
-    know: window and price by the model's name, base URL and key by the provider's own variables.
+    `key_env` names the environment variable that holds the key. LiteLLM supplies what is left out:
+    window and price by the model's name, base URL and key by the provider's own variables.
     """
 
     model: str = Field(min_length=1)
@@ -45,16 +45,16 @@ class Deployment(Contract):
 
     @property
     def provider(self) -> str:
-        """The first part of the model's name."""
+        """Return the first part of the model's name."""
         return self.model.partition("/")[0]
 
 
 class CacheRule(Contract):
-    """What of a route's answers may be given again.
+    """The rule by which a route's answers may be given again.
 
     Without `any_temperature` only calls that ask for temperature 0 are cached; without `personal`
     a caller's own context is cached for that caller alone, and never semantically; without `tools`
-    calls that bring tools are not cached. `threshold`: the greatest cosine distance of two
+    calls that bring tools are not cached. `threshold`: the maximum cosine distance of two
     questions that count as one.
     """
 
@@ -69,13 +69,13 @@ class CacheRule(Contract):
 class Route(Contract):
     """An ordered or weighted list of deployments, and what to do when all of them are down.
 
-    `fallback` is said instead of an answer; `stale` allows an expired answer of the cache. Either
+    `fallback` is a text instead of an answer; `stale` allows an expired answer of the cache. Either
     ends the run `degraded`.
     """
 
     deployments: tuple[str, ...] = Field(min_length=1)
     weights: tuple[float, ...] = ()
-    policy: Policy = "ordered"
+    policy: RoutePolicy = "ordered"
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_output: int | None = Field(default=None, ge=1)
     cache: CacheRule = CacheRule()
@@ -84,7 +84,7 @@ class Route(Contract):
 
 
 class Candidate(Contract):
-    """A deployment that may answer a call; `reason` says why it stands where it stands."""
+    """A deployment that may answer a call; `reason` explains its rank."""
 
     name: str
     deployment: Deployment
@@ -94,7 +94,7 @@ class Candidate(Contract):
 
 
 class Health(Contract):
-    """What the fleet knows of a deployment. `state`: half-open after the pause of an open one."""
+    """The health of a deployment as the fleet has seen it. `half_open`: its pause is over."""
 
     name: str
     state: Literal["closed", "open", "half_open"] = "closed"
@@ -105,67 +105,60 @@ class Health(Contract):
 
 
 def check_route(name: str, route: Route, deployments: Mapping[str, Deployment]) -> None:
-    """Raises Invalid (`route_invalid`) for an unknown deployment or weights that do not match."""
+    """Check a route; raises RouteInvalid for an unknown deployment or a wrong number of weights."""
     for deployment in route.deployments:
         if deployment not in deployments:
             known = ", ".join(sorted(deployments))
-            raise Invalid(
-                f"{name}: there is no deployment {deployment!r}; there are {known}.",
-                code="route_invalid",
-            )
+            raise RouteInvalid(f"{name}: there is no deployment {deployment!r}; there are {known}.")
     if route.policy == "weighted" and len(route.weights) != len(route.deployments):
-        raise Invalid(f"{name}: give one weight for each deployment.", code="route_invalid")
+        raise RouteInvalid(f"{name}: give one weight for each deployment.")
 
 
-def fitting(
+def capable(
     candidates: Sequence[Candidate], needs: frozenset[Capability], tokens: int
 ) -> list[Candidate]:
-    """The candidates that can do what a call needs, those first whose window is large enough.
+    """Return the candidates that can do what a call needs, those with a large enough window first.
 
-    Raises ModelFailed (`model_rejected`) when none has what the call needs.
+    Raises ModelRejected when none has what the call needs.
     """
     able = [c for c in candidates if needs <= c.deployment.supports]
     if not able:
-        wanted = ", ".join(sorted(needs))
-        raise ModelFailed(
-            f"No deployment of this route supports {wanted}.",
-            code="model_rejected",
-            retryable=False,
-        )
+        missing = ", ".join(sorted(needs))
+        raise ModelRejected(f"No deployment of this route supports {missing}.")
     return sorted(able, key=lambda c: c.window < tokens)
 
 
-def in_order(
+def ranked(
     route: Route, candidates: Sequence[Candidate], health: Mapping[str, Health], output: int
 ) -> list[Candidate]:
-    """The candidates in the order in which they are tried, each with its reason."""
+    """Sort the candidates into the order in which they are tried, each with its reason."""
     if route.policy == "cheapest":
         priced = sorted(candidates, key=lambda c: _price(c, output))
-        return _told(priced, "cheapest that meets the requirement")
+        return _with_reason(priced, "cheapest that meets the requirement")
     if route.policy == "fastest":
         timed = sorted(candidates, key=lambda c: _first_token(health.get(c.name)))
-        return _told(timed, "fastest by measured first token")
+        return _with_reason(timed, "fastest by measured first token")
     if route.policy == "weighted":
         weights = dict(zip(route.deployments, route.weights, strict=True))
         drawn = sorted(candidates, key=lambda c: _draw(weights.get(c.name, 0.0)))
-        return _told(drawn, "drawn by weight")
-    return _told(candidates, "first healthy")
+        return _with_reason(drawn, "drawn by weight")
+    return _with_reason(candidates, "first healthy")
 
 
-def _told(candidates: Sequence[Candidate], reason: str) -> list[Candidate]:
+def _with_reason(candidates: Sequence[Candidate], reason: str) -> list[Candidate]:
     return [candidate.model_copy(update={"reason": reason}) for candidate in candidates]
 
 
 def _price(candidate: Candidate, output: int) -> float:
-    """By what a thousand tokens in and the expected tokens out cost."""
+    """Price a thousand tokens in and the expected tokens out."""
     return candidate.price.input * 1000 + candidate.price.output * output
 
 
 def _first_token(health: Health | None) -> float:
-    """What was never measured comes first, so that it gets measured."""
+    """Rank what was never measured first, so that it gets measured."""
     return health.first_token_ms or 0.0 if health else 0.0
 
 
 def _draw(weight: float) -> float:
-    """Efraimidis and Spirakis (2006): sorted by these, items are drawn by weight."""
+    """Draw a sort key by weight (Efraimidis and Spirakis, 2006)."""
     return -(random.random() ** (1 / weight)) if weight > 0 else 0.0

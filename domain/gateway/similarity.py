@@ -1,4 +1,4 @@
-"""Likeness: what two questions must have in common before one's answer may serve the other."""
+"""Similarity: what two questions must have in common before one's answer may serve the other."""
 
 import re
 import unicodedata
@@ -9,8 +9,8 @@ _NAMED = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]+(?:'t)?")
 _NEGATIONS = frozenset({"not", "no", "never", "none", "without", "cannot", "neither", "unable"})
-# Words that turn a question into another one although they leave it alike.
-_TURNS = tuple(
+# Words that turn a question into another one although it stays similar.
+_OPPOSITES = tuple(
     frozenset(pair.split("/"))
     for pair in (
         *("enable/disable", "cancel/renew", "cancel/start", "before/after", "increase/decrease"),
@@ -22,16 +22,16 @@ _TURNS = tuple(
 )
 
 
-def is_same_question(asked: str, known: str) -> bool:
-    """Whether numbers, names, negations and turning words agree; likeness itself is not judged."""
-    asked, known = _plain(asked), _plain(known)
-    if _marks(asked) != _marks(known):
+def is_same_question(question: str, known: str) -> bool:
+    """Compare numbers, names, negations and opposites; similarity itself is not judged here."""
+    question, known = _plain(question), _plain(known)
+    if _marks(question) != _marks(known):
         return False
-    words, others = _words(asked), _words(known)
+    words, others = _words(question), _words(known)
     if len(_negations(words)) % 2 != len(_negations(others)) % 2:
         return False
     return not any(
-        words & pair and others & pair and words & pair != others & pair for pair in _TURNS
+        words & pair and others & pair and words & pair != others & pair for pair in _OPPOSITES
     )
 
 

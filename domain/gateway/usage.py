@@ -9,8 +9,8 @@ from domain.gateway.completions import CallUsage
 
 
 class ModelCall(Contract):
-    """One call in the ledger. `status`: open, ok, cached, cancelled, lost, or an error's code;
-    `estimated`: the provider did not say how many tokens it took. Times in milliseconds."""
+    """One row of the call ledger. `status`: open, ok, cached, cancelled, lost, or an error's code;
+    `estimated`: the provider did not report tokens. Times in milliseconds."""
 
     id: str
     user_id: str
@@ -44,7 +44,7 @@ GroupBy = Literal["day", "feature", "model", "user", "run"]
 
 
 class UsageRow(Contract):
-    """The sum of a group of calls; only the fields that were asked for as groups are set."""
+    """The sum of a group of calls; only the fields that it is grouped by are set."""
 
     day: date | None = None
     feature: str | None = None

@@ -17,7 +17,7 @@ class Role(IntEnum):
 
 
 class Scope(StrEnum):
-    """What a route asks for. `admin` scopes reach other users' things within the tenant."""
+    """A permission that a route asks for. `admin` scopes reach other users' things as well."""
 
     THREADS_READ = "threads:read"
     THREADS_WRITE = "threads:write"
@@ -76,12 +76,12 @@ _FIRST_ROLE = {
 
 
 def scopes_of(role: Role) -> frozenset[Scope]:
-    """All scopes that a role holds."""
+    """Return all scopes that a role holds."""
     return frozenset(scope for scope, first in _FIRST_ROLE.items() if role >= first)
 
 
 def first_role(scope: Scope) -> Role:
-    """The lowest role that holds a scope; a 403 names it."""
+    """Return the lowest role that holds a scope; a 403 names it."""
     return _FIRST_ROLE[scope]
 
 
@@ -99,4 +99,5 @@ class Principal(Contract):
         return {"tenant": self.tenant_id, "user": self.user_id}
 
     def may(self, scope: Scope) -> bool:
+        """Return whether the caller holds a scope."""
         return scope in self.scopes

@@ -21,6 +21,12 @@ class RunCancelled(Superseded):
     code = "run_cancelled"
 
 
+class EventUnknown(Invalid):
+    """This run has no such event."""
+
+    code = "event_unknown"
+
+
 class KeyReused(Invalid):
     """This Idempotency-Key was used for another request."""
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a schedule."""
+"""What can go wrong with schedules."""
 
 from domain.errors import Conflict, Invalid, NotFound
 

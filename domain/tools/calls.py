@@ -1,4 +1,4 @@
-"""Tool calls: planned by a step, made once, each with a known ending."""
+"""Tool calls: planned by a step, made once, each with a status that is true."""
 
 from enum import StrEnum
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from domain.runs.runs import RunRef
 
 
 class CallStatus(StrEnum):
-    """Where a tool call is."""
+    """The states of a tool call; after `pending` and `running` they are final, but `ambiguous`."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -21,7 +21,7 @@ class CallStatus(StrEnum):
 
 
 class ToolCallView(Contract):
-    """A tool call as the API shows it; `status` tells truly when nobody knows the outcome."""
+    """A tool call as the API shows it; `ambiguous` where nobody knows whether it acted."""
 
     call_id: str
     name: str
@@ -31,7 +31,7 @@ class ToolCallView(Contract):
 
 
 class CallRef(Contract):
-    """One tool call of a step, by its place; `again` after a person allowed a repetition."""
+    """Call `n` of a step, counted from 0; `again` after a person allowed a repetition."""
 
     run: RunRef
     step: int
@@ -40,7 +40,7 @@ class CallRef(Contract):
 
 
 class CallOutcome(Contract):
-    """How a call ended, or the question that must be answered first."""
+    """The status that a call has come to, and the decision that must be made before it goes on."""
 
     status: CallStatus
     decision_id: str | None = None
@@ -55,18 +55,16 @@ class PlannedCall(Contract):
 
 
 class OpenedCall(Contract):
-    """What a call starts from. `settled`: there is nothing to do but report this outcome;
-    `attempt`: what fences this one off from earlier ones."""
+    """A call that this attempt may make now; `attempt` fences it off from earlier ones."""
 
-    settled: CallOutcome | None
     user_id: str
     call: ToolCall
     safety: Literal["safe", "keyed", "unsafe", "unknown"]
     attempt: int
 
 
-class CallSettling(Contract):
-    """A call that is not made (again), and what the model is told about it."""
+class SkippedCall(Contract):
+    """A call that is not made (again), and the reason that the model gets as its result."""
 
     call: CallRef
     status: CallStatus

@@ -12,7 +12,7 @@ from domain.runs.runs import RunRef
 
 
 class Verdict(StrEnum):
-    """What a person decided about a tool call."""
+    """A person's decision about a tool call."""
 
     APPROVE = "approve"
     DENY = "deny"
@@ -46,7 +46,7 @@ class DecisionState(Contract):
 
 
 class NewDecision(Contract):
-    """A person's answer; it must carry the digest of the arguments that the person was shown."""
+    """A person's answer; it must carry the digest of the arguments that the person saw."""
 
     verdict: Verdict
     digest: str
@@ -64,7 +64,7 @@ class Question(Contract):
     limit: timedelta
 
 
-def digest_of(tool: str, arguments: dict[str, Any]) -> str:
-    """SHA-256 of the tool's name and its arguments in canonical JSON, as hexadecimal text."""
+def call_digest(tool: str, arguments: dict[str, Any]) -> str:
+    """Return the SHA-256 of a tool's name and arguments in canonical JSON, in hexadecimal."""
     canonical = json.dumps([tool, arguments], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Tools: how they declare themselves, where they are served, and what one call gives back."""
+"""Tools: their safety, the servers that offer them, and the result of one call."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from domain.gateway.completions import ToolSpec
 
 
 class Safety(StrEnum):
-    """What may happen if a call is repeated. Retry, approval and ambiguity follow from it."""
+    """What a repetition of a call may do. Retry, approval and ambiguity follow from it."""
 
     SAFE = "safe"  #: repeat at will
     KEYED = "keyed"  #: takes the idempotency key, and does its work once per key
@@ -57,7 +57,7 @@ class ToolServer(Contract):
 
 
 class ToolCaller(Contract):
-    """On whose behalf a tool is called, and under which idempotency key."""
+    """The user on whose behalf a tool is called, and the idempotency key of the call."""
 
     tenant_id: str
     user_id: str
@@ -65,7 +65,7 @@ class ToolCaller(Contract):
 
 
 class ToolResult(Contract):
-    """What a tool said: `failed` is the tool's own verdict, which the model gets to read."""
+    """A tool's answer; `failed` is the tool's own verdict, which the model gets to read."""
 
     status: Literal["ok", "failed"]
     text: str

@@ -43,7 +43,7 @@ def dots() -> str:
 
 
 @server.tool()
-async def wait(started: str, cancelled: str) -> str:
+async def wait(started: str, cancelled: str) -> None:
     """Make a file, then wait until cancelled, and make another."""
     await anyio.Path(started).touch()
     try:

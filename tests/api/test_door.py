@@ -195,7 +195,7 @@ class TestCredentials:
         head, body, proof = signed.split(".")
         forgeries = [
             jwt.encode(claims, "x" * 32),
-            jwt.encode(claims, None, algorithm="none"),
+            jwt.encode(claims, "", algorithm="none"),
             jwt.encode(claims, settings_of(stack).secret.get_secret_value() * 2, "HS512"),
             f"{head}.{body}.",
             f"{head}.{jwt.encode(claims | {'sub': 'bob'}, 'x' * 32).split('.')[1]}.{proof}",

@@ -22,7 +22,7 @@ from domain.scoring.experiments import Assignment
 from domain.scoring.jobs import LeadTask
 from domain.scoring.subjects import Subject
 from domain.settings import Settings
-from testing.gateways import completion_of, gateway_on, origin, question, refusal_of, settings_with
+from testing.gateways import gateway_on, origin, question, refusal_of, settings_with
 from testing.provider import Provider
 from testing.sales import Team
 from testing.stack import Stack
@@ -150,7 +150,7 @@ class TestStep:
     ) -> None:
         step = Step(gateway)
         for _ in range(MAX_MODEL_FAILURES):
-            await completion_of(gateway, question("hi"), step.next_attempt())
+            await gateway.ask(question("hi"), step.next_attempt())
 
         assert await step.fails_for_ever() == ALLOWED
 

@@ -30,6 +30,30 @@ NOT_JSON = {
 TAKING_A_BODY = [pytest.param(e, id=e.name) for e in guarded() if e.body is not None]
 
 
+CURSORS: list[Any] = [
+    [],
+    {},
+    None,
+    7,
+    ["a", "b"],
+    [None, None],
+    [None, {}],
+    ["2020-01-01", {}],
+    ["2020-01-01", 7],
+    ["2020-01-01", "a\0"],
+    ["0001-01-01T00:00:00+23:59", "a"],
+    [1, 2, "3"],
+    [1, True, 3],
+    [1, 2**40, 3],
+    [None, 1, 1],
+]
+
+
+def cursor_of(parts: Any) -> str:
+    """A cursor that has the form of ours."""
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
 @pytest.fixture(scope="module")
 def place(stack: Stack) -> dict[str, str]:
     """A thread with a run that has ended."""
@@ -210,26 +234,7 @@ class TestQueries:
             "a\0b",
             "=" * 100,
             "x" * 500,
-            *(
-                base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-                for parts in (
-                    [],
-                    {},
-                    None,
-                    7,
-                    ["a", "b"],
-                    [None, None],
-                    [None, {}],
-                    ["2020-01-01", {}],
-                    ["2020-01-01", 7],
-                    ["2020-01-01", "a\0"],
-                    ["0001-01-01T00:00:00+23:59", "a"],
-                    [1, 2, "3"],
-                    [1, True, 3],
-                    [1, 2**40, 3],
-                    [None, 1, 1],
-                )
-            ),
+            *map(cursor_of, CURSORS),
         ],
     )
     @pytest.mark.parametrize("path", [THREADS, RUNS, "messages"])
@@ -261,7 +266,7 @@ class TestQueries:
         self, ann: Api, place: dict[str, str], accept: str, seq: str
     ) -> None:
         url = f"{RUNS}/{place['run_id']}/events"
-        header = {"Accept": accept, "Last-Event-ID": seq.encode("utf-8")}
+        header = {b"Accept": accept.encode(), b"Last-Event-ID": seq.encode()}
 
         problem(ann.get(url, headers=header), 422)
         problem(ann.get(url, params={"after": seq}, headers={"Accept": accept}), 422)

@@ -74,6 +74,7 @@ def frozen_temporal(site: Site) -> Iterator[int]:
 
 
 class TestApiKilled:
+    @pytest.mark.gate
     def test_whoever_reconnects_reads_the_rest(self, site: Site, api: Api) -> None:
         run = api.say(api.thread(), SLOWLY)
         first, second = Screen(api, run), Screen(api, run)
@@ -118,6 +119,7 @@ class TestApiStartedWithoutTemporal:
 
 
 class TestTemporalKilled:
+    @pytest.mark.gate
     def test_a_turn_that_was_running_ends_well(self, site: Site, api: Api) -> None:
         api.ask('call add_task {"title": "milk"}')
         speaking, calling = api.thread(), api.thread()
@@ -152,6 +154,7 @@ class TestTemporalKilled:
 
 
 class TestPostgresKilled:
+    @pytest.mark.gate
     def test_all_that_was_accepted_under_load_is_done_once(self, site: Site) -> None:
         load = Load(site, "postmaster")
         load.start()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from urllib.request import urlopen
 
 import psutil
@@ -129,7 +130,7 @@ class TestHome:
         assert home.path.stat().st_mode & 0o777 == 0o700
 
     def test_a_taken_port_is_refused_by_name(self) -> None:
-        with ports.socket.create_server((ports.HOST, 0)) as server:
+        with socket.create_server((ports.HOST, 0)) as server:
             port = server.getsockname()[1]
 
             with pytest.raises(Conflict, match=rf"{port} is taken by .*pid {os.getpid()}"):
@@ -212,7 +213,7 @@ class TestChild:
         deaf = Program(**{**vars(deaf), "command": (*deaf.command, str(sign))})
         async with watching(home, "part") as (watch, _):
             child = watch.keep(deaf)
-            await eventually(lambda: _true(child.signed))
+            await eventually(lambda: _true(child.ready))
             process = psutil.Process(child.pid)
 
             await watch.stop("part")
@@ -235,9 +236,9 @@ class TestPostgres:
     async def answering(self, server: Postgres, child: Child) -> None:
         await eventually(lambda: _true(server.answers(child.pid)))
 
-    def ask(self, server: Postgres, query: str) -> object:
+    def ask(self, server: Postgres, query: LiteralString) -> object:
         with psycopg.connect(server.urls.owner, autocommit=True) as connection:
-            cursor = connection.execute(query)  # type: ignore[call-overload]
+            cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else None
 
     async def test_data_is_found_again_after_a_stop_and_after_a_kill(self, home: Home) -> None:
@@ -302,7 +303,7 @@ class TestPreparation:
             assert key
             assert home.read("api_key") == key
             assert (home.path / "api_key").stat().st_mode & 0o777 == 0o600
-            home.keep("api_key", "pdr_default_00000000_of-another-database")
+            home.write("api_key", "pdr_default_00000000_of-another-database")
             await self.prepare(home, server)
             assert home.read("api_key") != "pdr_default_00000000_of-another-database"
 
@@ -376,6 +377,7 @@ class TestTemporal:
         return True
 
 
+@pytest.mark.boot
 class TestUp:
     """The whole stack, as a person starts it."""
 

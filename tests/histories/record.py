@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHistory
 from domain import names
 from testing.clients import Screen
 from testing.crash_site import decide, requested
-from testing.stack import Stack, stack_home
+from testing.stack import LocalStack, Stack, stack_home
 from testing.stacks import GUARDED
 from tests.histories.leads import LEAD_BRANCHES, WORDS, LeadRecorder
 
@@ -207,7 +207,7 @@ async def ended(address: str, run: str) -> WorkflowHistory:
 def main() -> None:
     """Record the branches that have no history yet, or all of them with `--all`."""
     HISTORIES.mkdir(exist_ok=True)
-    with stack_home() as home, Stack(home, environ=GUARDED) as stack:
+    with stack_home() as home, LocalStack(home, environ=GUARDED) as stack:
         chat, leads = Recorder(stack), LeadRecorder(stack)
         for workflow, branches in BRANCHES.items():
             recorder = chat if workflow == names.WorkflowType.CHAT_TURN else leads

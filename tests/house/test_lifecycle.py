@@ -11,7 +11,7 @@ from domain.names import Kind
 from domain.runs.kinds import KINDS
 from domain.runs.runs import TRANSITIONS
 from testing.stack import ROOT
-from tests.house.test_house import name, tracked
+from tests.house.source import name, tracked
 
 LIFECYCLE = "db/runs/lifecycle.py"
 PICTURE = ROOT / "docs/architecture.md"

@@ -15,9 +15,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from domain import names
-from testing.clients import Screen, answer, check
-from testing.crash_site import SLOWLY, Site, decide, requested, tasks
-from tests.histories.record import BRANCHES, HISTORIES, WORDS, file_of
+from tests.histories.leads import WORDS
+from tests.histories.record import BRANCHES, HISTORIES, file_of
 from workers.fleet import QUEUES
 
 FILES = sorted(HISTORIES.glob("*.json"))
@@ -86,23 +85,3 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(inner)
     elif isinstance(value, str):
         yield value
-
-
-class TestSandboxedWorker:
-    def test_turns_run_in_the_sandbox_and_from_their_history_alone(self, site: Site) -> None:
-        api = site.user("sandboxed")
-        with site.fleet.sandboxed():
-            api.ask('call add_task {"title": "milk"}')
-            thread = api.thread()
-            stopped = Screen(api, api.say(thread, SLOWLY))
-            queued = Screen(api, api.say(thread, "after it"))
-            stopped.sees("text.delta", 2)
-            api.post(f"/api/v1/runs/{stopped.run_id}/cancel").raise_for_status()
-            guarded = Screen(api, api.say(api.thread(), 'call delete_task {"number": 1}'))
-            decide(api, guarded.run_id, requested(guarded), "approve")
-
-            for screen in (stopped, queued, guarded):
-                check(api, screen.run_id, screen.finished())
-            assert stopped.events[-1].data["outcome"] == "cancelled"
-            assert answer(api, queued.run_id).endswith("after it")
-            assert tasks(api) == []

@@ -76,8 +76,11 @@ class Run(Generic[Result]):
     async def signals(self) -> list[str]:
         """The names of the signals that it was sent."""
         events = (await self.handle.fetch_history()).events
-        kind = "workflow_execution_signaled_event_attributes"
-        return [getattr(event, kind).signal_name for event in events if event.HasField(kind)]
+        return [
+            event.workflow_execution_signaled_event_attributes.signal_name
+            for event in events
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+        ]
 
     async def found_by(self) -> Outcome:
         """The outcome by which Temporal's search finds the run."""

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.chat.steps import CallVerdict, StepRef, StepVerdict
     from domain.chat.turns import TurnInput, TurnResult
     from domain.runs.runs import Outcome, RunEnd
-    from domain.tools.calls import CallRef, CallSettling, CallStatus
+    from domain.tools.calls import CallRef, CallStatus, SkippedCall
     from domain.tools.decisions import DecisionRef, Verdict
     from workflows import endings, policy
     from workflows.chat.budget import NextStep, StepBudget
@@ -238,7 +238,7 @@ class ChatTurn:
     async def _skip(self, ref: CallRef, status: CallStatus, reason: str) -> None:
         await workflow.execute_local_activity_method(
             ToolActivities.settle_call,
-            CallSettling(call=ref, status=status, reason=reason),
+            SkippedCall(call=ref, status=status, reason=reason),
             **policy.STORE,
         )
 

@@ -1,4 +1,4 @@
-"""Task commands in plain English, read into what they want."""
+"""Commands about tasks in plain English, parsed."""
 
 import re
 from dataclasses import dataclass
@@ -7,37 +7,37 @@ from typing import Literal
 from adapters.gateway.offline import grammar
 
 Verb = Literal["add", "list", "complete", "delete", "update"]
-Status = Literal["all", "pending", "completed"]
+StatusFilter = Literal["all", "pending", "completed"]
 
 
 @dataclass(frozen=True)
-class Target:
-    """The task that is meant: by number, by place in the list, by words, "it", or all of them."""
+class TodoTarget:
+    """The task of a command: by number, by position in the list, by words, "it", or all of them."""
 
-    kind: Literal["number", "place", "words", "it", "all"]
+    kind: Literal["number", "position", "words", "it", "all"]
     number: int = 0
     words: str = ""
-    status: Status = "all"
+    status: StatusFilter = "all"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One thing to do with the tasks."""
+    """One change or query of the list."""
 
     verb: Verb
-    target: Target | None = None
+    target: TodoTarget | None = None
     title: str = ""
-    status: Status = "all"
+    status: StatusFilter = "all"
 
 
 def parse(text: str) -> list[Command]:
-    """All commands of a message, in order; empty if any part of it is not a command."""
+    """Parse all commands of a message, in order; none if any part of it is not a command."""
     commands: list[Command] = []
     for clause in filter(None, map(_tidy, grammar.JOINT.split(text.strip()))):
-        found = _clause(clause)
-        if not found:
+        parsed = _clause(clause)
+        if not parsed:
             return []
-        commands += found
+        commands += parsed
     return commands
 
 
@@ -53,27 +53,27 @@ def _clause(clause: str) -> list[Command]:
 
 def _update(clause: str) -> list[Command]:
     for pattern in grammar.UPDATE:
-        if (found := pattern.match(clause)) and not re.fullmatch(
-            grammar.DONE, found["title"], re.I
+        if (match := pattern.match(clause)) and not re.fullmatch(
+            grammar.DONE, match["title"], re.I
         ):
-            targets = _targets(found["ref"])
-            if len(targets) == 1 and targets[0].kind != "all" and (title := _title(found["title"])):
+            targets = _targets(match["ref"])
+            if len(targets) == 1 and targets[0].kind != "all" and (title := _title(match["title"])):
                 return [Command("update", targets[0], title)]
     return []
 
 
 def _complete(clause: str) -> list[Command]:
     for pattern in grammar.COMPLETE:
-        if found := pattern.match(clause):
-            if re.match(rf"^(?:my|the)\s+{grammar.LIST}$", found["ref"], re.I):
+        if match := pattern.match(clause):
+            if re.match(rf"^(?:my|the)\s+{grammar.LIST}$", match["ref"], re.I):
                 return []
-            return [Command("complete", target) for target in _targets(found["ref"])]
+            return [Command("complete", target) for target in _targets(match["ref"])]
     return []
 
 
 def _delete(clause: str) -> list[Command]:
-    if found := grammar.DELETE.match(clause):
-        return [Command("delete", target) for target in _targets(found["ref"])]
+    if match := grammar.DELETE.match(clause):
+        return [Command("delete", target) for target in _targets(match["ref"])]
     return []
 
 
@@ -83,7 +83,7 @@ def _list(clause: str) -> list[Command]:
     return [Command("list", status=_status(clause))]
 
 
-def _status(words: str) -> Status:
+def _status(words: str) -> StatusFilter:
     if grammar.IS_OPEN.search(words):
         return "pending"
     return "completed" if grammar.IS_DONE.search(words) else "all"
@@ -91,8 +91,8 @@ def _status(words: str) -> Status:
 
 def _add(clause: str) -> list[Command]:
     for pattern in grammar.ADD:
-        if found := pattern.match(clause):
-            title = found["title"]
+        if match := pattern.match(clause):
+            title = match["title"]
             parts = (
                 re.split(r"\s*(?:,\s*and|,|;|\band\b)\s+", title)
                 if grammar.PLURAL.match(clause)
@@ -108,23 +108,23 @@ def _title(words: str) -> str:
     return words.strip(grammar.QUOTES + ":")
 
 
-def _targets(words: str) -> list[Target]:
-    """Which tasks somebody means; never empty."""
+def _targets(words: str) -> list[TodoTarget]:
+    """Parse which tasks somebody means; never none."""
     words = re.sub(grammar.ON_LIST, "", words.strip(grammar.QUOTES + ".!?"), flags=re.I)
-    if found := grammar.WHICH.match(words):
+    if match := grammar.WHICH.match(words):
         return [
-            Target("number", number=grammar.NUMBERS.get(word.lower()) or int(word))
-            for word in re.findall(grammar.CARDINAL, found["numbers"], re.I)
+            TodoTarget("number", number=grammar.NUMBERS.get(word.lower()) or int(word))
+            for word in re.findall(grammar.CARDINAL, match["numbers"], re.I)
         ]
-    if found := grammar.PLACE.match(words):
-        return [Target("place", number=grammar.NUMBERS.get(found["place"].lower(), -1))]
+    if match := grammar.POSITION.match(words):
+        return [TodoTarget("position", number=grammar.NUMBERS.get(match["position"].lower(), -1))]
     if grammar.IT.match(words):
-        return [Target("it")]
-    if found := grammar.ALL.match(words):
-        return [Target("all", status=_status(f"{found['status'] or ''}"))]
+        return [TodoTarget("it")]
+    if match := grammar.ALL.match(words):
+        return [TodoTarget("all", status=_status(f"{match['status'] or ''}"))]
     words = re.sub(r"^(?:the|my|a|an)\s+", "", words, flags=re.I)
     words = re.sub(
         rf"^{grammar.NOUN}\s+(?:called|named|titled|about|for|to)?\s*", "", words, flags=re.I
     )
     words = re.sub(rf"\s+(?:{grammar.NOUN}|one)$", "", words, flags=re.I)
-    return [Target("words", words=words.strip(grammar.QUOTES))]
+    return [TodoTarget("words", words=words.strip(grammar.QUOTES))]

@@ -140,8 +140,8 @@ WHICH = re.compile(
     rf"(?:st|nd|rd|th)?(?:\s+{NOUN})?$",
     re.I,
 )
-PLACE = re.compile(
-    rf"^(?:the\s+|my\s+)?(?P<place>{ORDINAL})\s*(?:{NOUN}|one|thing)?"
+POSITION = re.compile(
+    rf"^(?:the\s+|my\s+)?(?P<position>{ORDINAL})\s*(?:{NOUN}|one|thing)?"
     r"(?:\s+(?:I|you) (?:just )?added)?$",
     re.I,
 )

@@ -1,6 +1,6 @@
 """Embeddings without a key: `offline/lexical`, hashed words and pieces of words.
 
-It knows likeness of spelling, not of meaning: "car" and "automobile" have nothing in common. The
+It knows similarity of spelling, not of meaning: "car" and "automobile" have nothing in common. The
 same text gives the same vector in every process.
 """
 
@@ -25,14 +25,14 @@ _WORD_WEIGHT, _COMMON_WEIGHT, _PIECE_WEIGHT = 1.0, 0.15, 0.35
 
 
 def embed(text: str) -> list[float]:
-    """A unit vector of 384 numbers: signed hashing (Weinberger et al., 2009) of words and of
+    """Return a unit vector of 384 numbers: signed hashing (Weinberger et al., 2009) of words and of
     their pieces of three to five characters, with sublinear counts."""
     words = Counter(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
     vector = [0.0] * DIMENSIONS
     for word, count in words.items():
         weight = 1 + math.log(count)
-        for place, value in _features(word):
-            vector[place] += weight * value
+        for index, value in _features(word):
+            vector[index] += weight * value
     length = math.sqrt(sum(value * value for value in vector))
     if length == 0:
         return [1.0, *([0.0] * (DIMENSIONS - 1))]
@@ -42,13 +42,13 @@ def embed(text: str) -> list[float]:
 @lru_cache(maxsize=50_000)
 def _features(word: str) -> tuple[tuple[int, float], ...]:
     if word in _COMMON:
-        return (_place(word, _COMMON_WEIGHT),)
+        return (_feature(word, _COMMON_WEIGHT),)
     bounded = f"<{word}>"
     pieces = [bounded[i : i + n] for n in (3, 4, 5) for i in range(len(bounded) - n + 1)]
     share = _PIECE_WEIGHT / math.sqrt(max(1, len(pieces)))
-    return (_place(word, _WORD_WEIGHT), *(_place(piece, share) for piece in pieces))
+    return (_feature(word, _WORD_WEIGHT), *(_feature(piece, share) for piece in pieces))
 
 
-def _place(feature: str, weight: float) -> tuple[int, float]:
+def _feature(feature: str, weight: float) -> tuple[int, float]:
     number = zlib.crc32(feature.encode())
     return number % DIMENSIONS, weight if number >> 31 else -weight

@@ -16,7 +16,7 @@ _FILLER = "An offline model cannot judge this. "
 
 
 def instance(schema: Mapping[str, Any]) -> Any:
-    """A minimal valid instance; the same schema always gives the same one."""
+    """Return a minimal valid instance; the same schema always gives the same one."""
     return _make(schema, schema, 0)
 
 
@@ -51,10 +51,10 @@ def _typed(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> An
 def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
-        found: Any = root
+        target: Any = root
         for part in reference[2:].split("/"):
-            found = found[part.replace("~1", "/").replace("~0", "~")]
-        return {**_resolve(found, root), **{k: v for k, v in schema.items() if k != "$ref"}}
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+        return {**_resolve(target, root), **{k: v for k, v in schema.items() if k != "$ref"}}
     merged: dict[str, Any] = {}
     for part in schema.get("allOf", ()):
         merged |= _resolve(part, root)
@@ -81,19 +81,19 @@ def _object(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> d
 def _string(schema: Mapping[str, Any]) -> str:
     if known := _FORMATS.get(schema.get("format", "")):
         return known
-    least: int = schema.get("minLength", 0)
-    text = _FILLER * max(1, -(-least // len(_FILLER)))
-    most: int = schema.get("maxLength", max(least, len(_FILLER.strip())))
-    return text[:most] if most < len(text) else text
+    minimum: int = schema.get("minLength", 0)
+    text = _FILLER * max(1, -(-minimum // len(_FILLER)))
+    maximum: int = schema.get("maxLength", max(minimum, len(_FILLER.strip())))
+    return text[:maximum] if maximum < len(text) else text
 
 
 def _number(schema: Mapping[str, Any], kind: str) -> int | float:
     step = schema.get("multipleOf", 1)
-    least = schema.get("minimum", 0 if schema.get("maximum", 0) >= 0 else schema["maximum"])
+    minimum = schema.get("minimum", 0 if schema.get("maximum", 0) >= 0 else schema["maximum"])
     if "exclusiveMinimum" in schema:
         above = schema["exclusiveMinimum"]
-        least = above + (1 if kind == "integer" else _half_way(above, schema))
-    value = -(-least // step) * step if kind == "integer" or "multipleOf" in schema else least
+        minimum = above + (1 if kind == "integer" else _half_way(above, schema))
+    value = -(-minimum // step) * step if kind == "integer" or "multipleOf" in schema else minimum
     return int(value) if kind == "integer" else value
 
 

@@ -1,4 +1,4 @@
-"""What the offline model says when nobody asks for a task."""
+"""The offline model's small talk."""
 
 import re
 from collections.abc import Sequence

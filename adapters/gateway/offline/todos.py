@@ -1,4 +1,4 @@
-"""Tasks as the offline model finds them in tool results, and its sentences about them."""
+"""To-dos as the offline model reads them in tool results, and its sentences about them."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.gateway.offline.commands import Status, Target
+from adapters.gateway.offline.commands import StatusFilter, TodoTarget
 
 _LISTS = ("tasks", "result", "items", "data")
 _FILLER = frozenset("the a an my to of for about some and".split())  # noqa: SIM905
@@ -20,8 +20,8 @@ _HEADS = {"all": "task", "pending": "open task", "completed": "completed task"}
 
 
 @dataclass(frozen=True)
-class SeenTask:
-    """A task in a tool's result."""
+class SeenTodo:
+    """A to-do in a tool's result."""
 
     number: int
     title: str
@@ -32,68 +32,68 @@ class SeenTask:
         return f"{self.number}. {self.title}{' (done)' if self.completed else ''}"
 
 
-def read(text: str) -> list[SeenTask] | None:
-    """The tasks in a tool's result; None if it is not about tasks (an error, mostly)."""
+def read(text: str) -> list[SeenTodo] | None:
+    """Read the to-dos in a tool's result; None if it is not about any (an error, mostly)."""
     if not text.strip():
         return []
     decoder = json.JSONDecoder()
     values: list[Any] = []
-    place = 0
+    index = 0
     try:
-        while place < len(text):
-            value, place = decoder.raw_decode(text, place)
-            place = len(text) - len(text[place:].lstrip(" \t\r\n,"))
+        while index < len(text):
+            value, index = decoder.raw_decode(text, index)
+            index = len(text) - len(text[index:].lstrip(" \t\r\n,"))
             values.append(value)
     except ValueError:
         return None
-    return _tasks(values[0] if len(values) == 1 else values)
+    return _todos(values[0] if len(values) == 1 else values)
 
 
-def _tasks(value: Any) -> list[SeenTask] | None:
+def _todos(value: Any) -> list[SeenTodo] | None:
     if isinstance(value, dict):
         inner = next((value[key] for key in _LISTS if key in value), None)
         if inner is not None:
-            return _tasks(inner)
+            return _todos(inner)
         value = [value]
     if not isinstance(value, list):
         return None
-    found = [_task(item) for item in value]
-    return None if None in found else [task for task in found if task]
+    todos = [_todo(item) for item in value]
+    return None if None in todos else [todo for todo in todos if todo]
 
 
-def _task(item: Any) -> SeenTask | None:
+def _todo(item: Any) -> SeenTodo | None:
     if not isinstance(item, dict) or "title" not in item:
         return None
     number = item.get("number", item.get("id"))
     if not isinstance(number, int):
         return None
-    return SeenTask(number, str(item["title"]), bool(item.get("completed", item.get("done"))))
+    return SeenTodo(number, str(item["title"]), bool(item.get("completed", item.get("done"))))
 
 
-def matching(target: Target, tasks: Sequence[SeenTask]) -> list[SeenTask]:
-    """The tasks that somebody means; several if the words fit several equally well."""
+def matching(target: TodoTarget, tasks: Sequence[SeenTodo]) -> list[SeenTodo]:
+    """Return the to-dos that somebody means; several if the words fit several equally well."""
     if target.kind == "all":
         return [task for task in tasks if has_status(task, target.status)]
-    if target.kind == "place":
-        place = target.number - 1 if target.number > 0 else -1
-        return [tasks[place]] if tasks and place < len(tasks) else []
+    if target.kind == "position":
+        index = target.number - 1 if target.number > 0 else -1
+        return [tasks[index]] if tasks and index < len(tasks) else []
     if target.kind == "it":
         return list(tasks)
-    scores = [(_likeness(target.words, task.title), task) for task in tasks]
+    scores = [(_similarity(target.words, task.title), task) for task in tasks]
     best = max((score for score, _ in scores), default=0.0)
     return [task for score, task in scores if score == best and best > 0]
 
 
-def has_status(task: SeenTask, status: Status) -> bool:
-    """Whether a list of this status shows the task."""
+def has_status(task: SeenTodo, status: StatusFilter) -> bool:
+    """Return whether a list of this status shows the to-do."""
     return status == "all" or task.completed == (status == "completed")
 
 
-def _likeness(words: str, title: str) -> float:
+def _similarity(words: str, title: str) -> float:
     if words.casefold() == title.casefold():
         return 2
-    wanted, given = _stems(words), _stems(title)
-    return len(wanted & given) / len(wanted) if wanted else 0
+    stems = _stems(words)
+    return len(stems & _stems(title)) / len(stems) if stems else 0
 
 
 def _stems(text: str) -> set[str]:
@@ -102,7 +102,7 @@ def _stems(text: str) -> set[str]:
 
 
 def sentence(tool: str, arguments: dict[str, Any], result: str) -> str:
-    """A friendly sentence about what one tool call did."""
+    """Say in a friendly sentence what one tool call did."""
     tasks = read(result)
     if tool == "list_tasks" and tasks is not None:
         return _listing(tasks, arguments.get("status", "all"))
@@ -111,7 +111,7 @@ def sentence(tool: str, arguments: dict[str, Any], result: str) -> str:
     return _DONE_BY[tool].format(number=tasks[0].number, title=tasks[0].title)
 
 
-def _listing(tasks: Sequence[SeenTask], status: Status) -> str:
+def _listing(tasks: Sequence[SeenTodo], status: StatusFilter) -> str:
     head = _HEADS.get(status, "task")
     if not tasks:
         return f"You have no {head}s."

@@ -11,7 +11,8 @@ from domain.errors import ModelFailed
 from domain.gateway.completions import PromptMessage, ToolCall
 from testing.problems import problem
 from testing.prompts import prompts
-from testing.stack import Api, Stack, stack_home
+from testing.stack import Api, Stack
+from testing.stacks import Stacks
 
 WINDOW = 2600
 DEPLOYMENTS = {"small": {"model": "openai/small", "window": WINDOW}}
@@ -24,8 +25,8 @@ LONG = "The harbour of Genoa has many cranes. " * 60
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with stack_home() as home, Stack(home, environ=ENVIRON) as stack:
+def stack(stacks: Stacks) -> Iterator[Stack]:
+    with stacks.get("context", ENVIRON) as stack:
         yield stack
 
 
@@ -105,12 +106,13 @@ class TestSummary:
     def test_one_message_that_is_too_long_is_cut_in_the_middle(
         self, stack: Stack, api: Api
     ) -> None:
-        last = f"begin {LONG * 6} {uuid4().hex} end"
+        mark = uuid4().hex
+        last = f"begin {mark} {LONG * 6} end"
 
         events = api.ask(last)
 
         assert events[-1].data["outcome"] == "answered"
-        body = stack.journal()[-1]["user_text"]
+        body = stack.journal(mark)[-1]["user_text"]
         assert body.startswith("begin")
         assert body.endswith("end")
         assert "characters left out" in body

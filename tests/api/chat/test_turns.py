@@ -110,9 +110,10 @@ class TestTools:
     ) -> None:
         titles = ["milk", "bread", "tea", "jam"]
         calls = [{"name": "add_task", "arguments": {"title": title}} for title in titles]
-        stack.script(queue=[{"tool_calls": calls}])
+        text = f"add four things {uuid.uuid4().hex}"
+        stack.script(text, queue=[{"tool_calls": calls}])
 
-        events = api.ask("add four things")
+        events = api.ask(text)
 
         assert [call["status"] for call in calls_of(events)] == ["ok"] * 4
         assert sorted(tasks(api)) == sorted(titles)
@@ -145,7 +146,7 @@ class TestTools:
         self, api: Api, stack: Stack, name: str, arguments: dict[str, Any], words: str
     ) -> None:
         text = f"do it {uuid.uuid4().hex}"
-        stack.script(queue=[{"tool_calls": [{"name": name, "arguments": arguments}]}])
+        stack.script(text, queue=[{"tool_calls": [{"name": name, "arguments": arguments}]}])
 
         events = api.ask(text)
 
@@ -157,9 +158,10 @@ class TestTools:
 
     def test_broken_arguments_are_not_carried_out(self, api: Api, stack: Stack) -> None:
         broken = {"tool_calls": [{"name": "add_task", "arguments": '{"title": "mi'}]}
-        stack.script(queue=[broken])
+        text = f"add milk {uuid.uuid4().hex}"
+        stack.script(text, queue=[broken])
 
-        events = api.ask("add milk")
+        events = api.ask(text)
 
         assert events[-1].data["outcome"] == "answered"
         assert tasks(api) == []
@@ -188,7 +190,7 @@ class TestIdempotency:
     def test_an_idempotency_key_of_any_form_does_the_same(self, api: Api) -> None:
         thread = api.thread()
         for key in ("key-1", "a key / with é", "x" * 255):
-            header = {"Idempotency-Key": key.encode()}
+            header = {b"Idempotency-Key": key.encode()}
             url = f"/api/v1/threads/{thread}/messages"
             answers = [api.post(url, json={"text": key}, headers=header).json() for _ in range(2)]
             assert answers[0] == answers[1]

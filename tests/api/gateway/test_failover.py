@@ -17,7 +17,8 @@ import pytest
 
 from cli.stack.ports import choose
 from testing.clients import check
-from testing.stack import Api, Event, Stack, shown_text, stack_home
+from testing.stack import Api, Event, Stack, shown_text
+from testing.stacks import Stacks
 from testing.waiting import wait_until
 
 PORT = choose(0, "")
@@ -133,8 +134,8 @@ def calls_of(api: Api, run: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def talks() -> Iterator[Talks]:
-    with stack_home() as home, Stack(home, environ=ENVIRON) as stack:
+def talks(stacks: Stacks) -> Iterator[Talks]:
+    with stacks.get("failover", ENVIRON) as stack:
         plain = stack.spawn([sys.executable, "-m", "testing.provider", "--port", str(PORT)])
         assert plain.stdout is not None
         assert plain.stdout.readline()

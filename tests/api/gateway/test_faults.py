@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
-from domain import names
 from domain.gateway.calls import MAX_MODEL_FAILURES
 from testing.clients import Screen, check
-from testing.stack import Api, Event, Stack, stack_home
+from testing.stack import Api, Event, Stack
+from testing.stacks import Stacks
+from testing.temporal_runs import handle_of
 from testing.waiting import wait_until
 
 LIMITS = {
@@ -91,8 +91,8 @@ PATIENT = once(f"rate_limited retry_after={RETRY_AFTER_SECONDS}")
 
 
 @pytest.fixture(scope="module")
-def talks() -> Iterator[Conversations]:
-    with stack_home() as home, Stack(home, environ=LIMITS) as stack:
+def talks(stacks: Stacks) -> Iterator[Conversations]:
+    with stacks.get("faults", LIMITS) as stack:
         patient = stack.client(tenant="patient", role="admin")
         patient.put("/api/v1/models/routes/chat", json={"deployments": ["patient"]})
         talks = Conversations(stack, stack.client(), patient, {})
@@ -200,8 +200,7 @@ def attempt(stack: Stack, run: str) -> int:
     """The attempt at which the run's activity is, as Temporal tells it."""
 
     async def ask() -> int:
-        client = await Client.connect(stack.ready["temporal"])
-        handle = client.get_workflow_handle(names.workflow_id("default", run))
+        handle = await handle_of(stack, run)
         pending = (await handle.describe()).raw_description.pending_activities
         return max((activity.attempt for activity in pending), default=0)
 

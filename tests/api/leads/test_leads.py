@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from testing.database import as_owner
 from testing.problems import problem
@@ -85,14 +86,14 @@ class TestProfiles:
         team.score("l3")
 
         def ids(**query: Any) -> list[str]:
-            found, cursor = list[str](), None
+            found, cursor = list[str](), dict[str, Any]()
             while True:
-                more = {"cursor": cursor} if cursor else {}
-                page = team.boss.get(f"{AI}/leads", params=query | more | {"limit": 5})
+                page = team.boss.get(f"{AI}/leads", params=query | cursor | {"limit": 5})
                 body = page.raise_for_status().json()
                 found += [item["id"] for item in body["items"]]
-                if (cursor := body["next_cursor"]) is None:
+                if body["next_cursor"] is None:
                     return found
+                cursor = {"cursor": body["next_cursor"]}
 
         assert sorted(ids()) == sorted(f"l{n}" for n in range(12))
         assert ids(sort="score")[0] == "l3"
@@ -110,8 +111,9 @@ class TestProfiles:
         with_stream.sees(1)
         cached = {"deployments": ["default"], "cache": {"mode": "exact"}}
         team.boss.put("/api/v1/models/routes/extract", json=cached).raise_for_status()
-        team.stack.script(queue=[judgement(40)])
-        team.score("gone", model=team.model("judge", judge={}, champion=False))
+        team.stack.script(team.tenant, queue=[judgement(40)])
+        judge = team.model("judge", judge={"instructions": team.tenant}, champion=False)
+        team.score("gone", model=judge)
         team.boss.delete(f"{AI}/leads/gone").raise_for_status()
 
         problem(team.boss.get(f"{SCORING}/leads/gone"), 404, "lead_unknown")
@@ -243,7 +245,7 @@ class TestOnDemand:
                 problem(answer, status, code)
 
     def test_a_language_model_scores_with_checked_reasons(self, team: Team) -> None:
-        model = team.model("judge", judge={"instructions": "We sell to bakers."})
+        model = team.model("judge", judge={"instructions": f"{team.tenant} sells to bakers."})
         team.boss.put(f"{SCORING}/settings", json={"rescore": False}).raise_for_status()
         team.put("a", name="Zoe Zanzibar", email="z@x.org", industry="bakery")
         reasons = [
@@ -252,14 +254,15 @@ class TestOnDemand:
         ]
         said = {"score": 81, "confidence": 0.7, "reasons": reasons}
         wrong = {**said, "score": 20}
-        team.stack.script(queue=[{"text": json.dumps(wrong)}, {"text": json.dumps(said)}])
+        answers = [{"text": json.dumps(wrong)}, {"text": json.dumps(said)}]
+        team.stack.script(team.tenant, queue=answers)
 
         scored = team.score("a")
 
         assert (scored["score"], scored["confidence"]) == (81, 0.7)
         parts = {c["factor"]: c["contribution"] for c in scored["components"]}
         assert parts == {"average": 50, "bakery": 30.5, "rest": 0.5}
-        asked = [entry["user_text"] for entry in team.stack.journal()][-2:]
+        asked = [entry["user_text"] for entry in team.stack.journal(team.tenant)]
         assert "bakers" in asked[0]
         assert "bakery" in asked[0]
         assert not any("Zanzibar" in text or "z@x.org" in text for text in asked)
@@ -274,8 +277,9 @@ class TestOnDemand:
 
         answer = team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=wait)
 
-        found = problem(answer, 409, "model_credentials")
-        assert team.boss.run(found["run_id"])["outcome"] == "failed"
+        refused = problem(answer, 409, "score_failed")
+        assert refused["cause"] == "model_credentials"
+        assert team.boss.run(refused["run_id"])["outcome"] == "failed"
         problem(team.boss.get(f"{SCORING}/leads/a"), 404, "lead_unscored")
 
 
@@ -289,7 +293,7 @@ class TestOffline:
 
         answer = team.boss.post(f"{SCORING}/leads", json=body, headers=wait)
 
-        problem(answer, 409, "model_offline")
+        assert problem(answer, 409, "score_failed")["cause"] == "model_offline"
         assert team.current("a")["model_version"] == "starter.0"
 
 
@@ -424,7 +428,9 @@ class TestSockets:
         headers = {"Authorization": f"Bearer {token}"}
         with (
             connect(self.url(stack, after=0), additional_headers=headers) as one,
-            connect(self.url(stack, after=0), subprotocols=["perdure", token]) as other,
+            connect(
+                self.url(stack, after=0), subprotocols=[Subprotocol("perdure"), Subprotocol(token)]
+            ) as other,
         ):
             assert other.subprotocol == "perdure"
             team.put("a", name="Ann")

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from testing.sales import AI, Team
-from testing.stack import ROOT, Stack
+from testing.stack import Stack
+from testing.stacks import SharedStack
 
 
 @pytest.fixture
@@ -19,15 +19,9 @@ def team(stack: Stack) -> Team:
 def perdure(team: Team, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command as the team's boss."""
     stack = team.stack
-    environ = stack.environment | {
-        "PERDURE_API": stack.ready["api"],
-        "PERDURE_API_KEY": stack.token("boss", "admin", team.tenant),
-        "COLUMNS": "120",
-    }
-    command = [sys.executable, "-m", "cli", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environ, cwd=ROOT, check=False
-    )
+    assert isinstance(stack, SharedStack)
+    key = stack.token("boss", "admin", team.tenant)
+    return stack.perdure(*words, PERDURE_API=stack.ready["api"], PERDURE_API_KEY=key, COLUMNS="120")
 
 
 class TestLeads:

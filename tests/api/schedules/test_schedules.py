@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from testing.problems import problem
 from testing.sales import SCORING, Team
 from testing.stack import Stack
+from testing.temporal_runs import client_of
 from testing.waiting import wait_until
 
 PATH = "/api/v1/schedules"
@@ -56,7 +56,7 @@ class TestSchedules:
         team.boss.post(PATH, json=NIGHTLY).raise_for_status()
 
         async def described() -> Any:
-            client = await Client.connect(stack.ready["temporal"])
+            client = await client_of(stack)
             return await client.get_schedule_handle(f"{team.tenant}/schedule/nightly").describe()
 
         schedule = asyncio.run(described()).schedule

@@ -122,11 +122,12 @@ class TestScores:
     def test_a_lead_that_is_forgotten_while_it_is_asked_about_stays_forgotten(
         self, team: Team
     ) -> None:
-        team.model("judge", judge={"instructions": "[[fault:ok first_delay=2]]"})
+        team.model("judge", judge={"instructions": team.tenant})
         team.fill(2)
-        team.stack.script(queue=[judgement(30), judgement(40)])
+        slowly = [judgement(score) | {"first_delay": 2} for score in (30, 40)]
+        team.stack.script(team.tenant, queue=slowly)
         run = team.batch()
-        wait_until(lambda: any("fault:ok" in e["user_text"] for e in team.stack.journal()))
+        wait_until(lambda: team.stack.journal(team.tenant))
         team.boss.delete(f"{AI}/leads/l000000").raise_for_status()
 
         result = team.boss.finish(run)[-1].data["result"]
@@ -181,10 +182,10 @@ def _rests(team: Team, run: str) -> bool:
 
 class TestModelsThatAsk:
     def test_a_refusal_fails_a_lead_and_not_the_batch(self, team: Team) -> None:
-        team.model("judge", judge={})
+        team.model("judge", judge={"instructions": team.tenant})
         team.fill(3)
         bad = {"text": "I would rather not."}
-        team.stack.script(queue=[judgement(30), bad, bad, judgement(40)])
+        team.stack.script(team.tenant, queue=[judgement(30), bad, bad, judgement(40)])
 
         run = team.batch(parallel=1)
         last = team.boss.finish(run)[-1].data
@@ -196,10 +197,10 @@ class TestModelsThatAsk:
         assert [row["score"] for row in team.audit()] == [30, 40]
 
     def test_an_answer_that_cannot_be_stored_fails_its_lead_alone(self, team: Team) -> None:
-        team.model("judge", judge={})
+        team.model("judge", judge={"instructions": team.tenant})
         team.fill(3)
         odd = {"text": judgement(30)["text"].replace("guess", "gue\\u0000ss")}
-        team.stack.script(queue=[judgement(20), odd, odd, judgement(40)])
+        team.stack.script(team.tenant, queue=[judgement(20), odd, odd, judgement(40)])
 
         last = team.boss.finish(team.batch(parallel=1))[-1].data
 
@@ -207,16 +208,16 @@ class TestModelsThatAsk:
         assert [row["score"] for row in team.audit()] == [20, 40]
 
     def test_when_the_money_is_gone_what_was_scored_stays(self, team: Team) -> None:
-        team.model("judge", judge={})
+        team.model("judge", judge={"instructions": team.tenant})
         team.fill(30)
         budget = {"scope": "tenant", "hard_micros": 0}
-        team.stack.script(queue=[judgement(20) | {"first_delay": 0.3}] * 30)
+        team.stack.script(team.tenant, queue=[judgement(20) | {"first_delay": 0.3}] * 30)
         run = team.batch(parallel=1)
         wait_until(lambda: team.shown(run)["counts"]["scored"] >= 3)
         team.boss.put("/api/v1/budgets/none", json=budget).raise_for_status()
 
         last = team.boss.finish(run)[-1].data
-        team.stack.forget_script()
+        team.stack.forget_script(team.tenant)
 
         assert last["outcome"] == "budget_exceeded"
         scored = last["result"]["scored"]
@@ -225,7 +226,7 @@ class TestModelsThatAsk:
         assert len(team.audit()) == scored
 
     def test_a_dry_run_says_what_it_may_cost(self, team: Team) -> None:
-        team.model("judge", judge={})
+        team.model("judge", judge={"instructions": team.tenant})
         team.fill(10)
 
         estimate = team.boss.post(f"{SCORING}/leads/batch", json={"dry_run": True}).json()
@@ -307,7 +308,7 @@ class TestOddLeads:
             body = {"name": algorithm, "algorithm": algorithm}
             run = team.boss.post(f"{SCORING}/trainings", json=body).json()["run_id"]
             team.boss.finish(run)
-        odd = [
+        odd: list[dict[str, Any]] = [
             {"visits": 9.2e18, "size": 10_000_000},
             {"visits": -9.2e18, "size": 0},
             {"visits": 5e-324, "source": "x" * 500, "industry": ""},

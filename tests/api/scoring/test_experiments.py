@@ -95,9 +95,9 @@ class TestShadows:
     ) -> None:
         team.put("a", industry="bakery")
         Stream(team.boss, after=0).sees(1)
-        arms = self._arms(team)
+        arms = self._arms(team, team.tenant)
         team.boss.post(PATH, json={"id": "x", "arms": arms}).raise_for_status()
-        team.stack.script(queue=[{"kind": "unavailable"}, judgement(70)])
+        team.stack.script(team.tenant, queue=[{"kind": "unavailable"}, judgement(70)])
 
         scored = team.score("a")
         wait_until(lambda: "dark" in {row["arm"] for row in team.audit()})
@@ -116,11 +116,11 @@ class TestShadows:
 
 class TestOvertaken:
     def test_a_score_of_older_inputs_is_kept_and_told_to_nobody(self, team: Team) -> None:
-        judge = team.model("judge", judge={}, champion=False)
+        judge = team.model("judge", judge={"instructions": team.tenant}, champion=False)
         team.put("a", industry="bakery")
         stream = Stream(team.boss, after=0)
         stream.sees(1)
-        team.stack.script(queue=[judgement(90) | {"first_delay": 2}])
+        team.stack.script(team.tenant, queue=[judgement(90) | {"first_delay": 2}])
 
         slow = team.boss.post(f"{SCORING}/leads", json={"lead_id": "a", "model": judge})
         run = slow.json()["run_id"]

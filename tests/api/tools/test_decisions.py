@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.tools.decisions import digest_of
+from domain.tools.decisions import call_digest
 from testing.problems import problem
 from testing.prompts import prompts
 from testing.stack import Api, Event, Stack
@@ -56,7 +56,7 @@ class TestDecisions:
         question = asked(api, run)
         assert (question["tool"], question["arguments"]) == ("delete_task", {"number": 1})
         assert question["reason"] == "ask_first"
-        assert question["digest"] == digest_of("delete_task", {"number": 1})
+        assert question["digest"] == call_digest("delete_task", {"number": 1})
         waiting = api.run(run)
         assert waiting["status"] == "waiting"
         (shown,) = waiting["decisions"]
@@ -119,7 +119,7 @@ class TestDecisions:
     def test_other_arguments_than_those_shown_are_refused(self, api: Api) -> None:
         run = api.say(api.thread(), DELETE)
         question = asked(api, run)
-        other = digest_of("delete_task", {"number": 2})
+        other = call_digest("delete_task", {"number": 2})
 
         refused = decide(api, run, question, "approve", digest=other)
 
@@ -149,8 +149,9 @@ class TestDecisions:
     def test_a_run_with_two_questions_waits_for_both(self, api: Api, guarded_stack: Stack) -> None:
         api.ask(ADD)
         calls = [{"name": "delete_task", "arguments": {"number": n}} for n in (1, 2)]
-        guarded_stack.script(queue=[{"tool_calls": calls}])
-        run = api.say(api.thread(), "delete both")
+        text = f"delete both {uuid.uuid4().hex}"
+        guarded_stack.script(text, queue=[{"tool_calls": calls}])
+        run = api.say(api.thread(), text)
         asked(api, run)
         first, second = api.run(run)["decisions"]
 
@@ -193,9 +194,10 @@ class TestDecisions:
     ) -> None:
         look = {"tool_calls": [{"name": "list_tasks", "arguments": {}}]}
         delete = {"tool_calls": [{"name": "delete_task", "arguments": {"number": 1}}]}
-        guarded_stack.script(queue=[look, look, delete])
+        text = f"in the last step no tools are offered {uuid.uuid4().hex}"
+        guarded_stack.script(text, queue=[look, look, delete])
 
-        events = api.ask("in the last step no tools are offered")
+        events = api.ask(text)
 
         assert [call["status"] for call in tool_ends(events)] == ["ok", "ok", "failed"]
         assert tasks(api) == ["milk"]
@@ -212,9 +214,10 @@ class TestLimits:
     ) -> None:
         thread = api.thread()
         call = {"tool_calls": [{"name": "list_tasks", "arguments": {}}]}
-        guarded_stack.script(queue=[call] * 3)
+        text = f"go on and on {thread}"
+        guarded_stack.script(text, queue=[call] * 3)
 
-        events = api.ask("go on and on", thread)
+        events = api.ask(text, thread)
 
         assert events[-1].data["outcome"] == "exhausted"
         assert events[-1].data["steps"] == 3
@@ -222,8 +225,8 @@ class TestLimits:
 
     def test_the_last_step_is_told_to_answer(self, api: Api, guarded_stack: Stack) -> None:
         call = {"tool_calls": [{"name": "list_tasks", "arguments": {}}]}
-        guarded_stack.script(queue=[call, call])
         text = f"go on {uuid.uuid4().hex}"
+        guarded_stack.script(text, queue=[call, call])
 
         events = api.ask(text)
 

@@ -12,14 +12,12 @@ from typing import Literal
 
 import pytest
 
-from cli.stack.local import joined
 from db.runs.events import Events
 from db.session import database_of
 from domain import names
 from domain.errors import Superseded
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunRef
-from domain.settings import Settings
 from testing.clients import Screen, answer, check
 from testing.crash_site import SLOWLY, WORDS, Site, decide, requested, tasks
 from testing.stack import Api, Event
@@ -114,6 +112,7 @@ class TestWorkerKilledAtABoundary:
 
 
 class TestWorkerKilledInMidstream:
+    @pytest.mark.gate
     def test_everybody_reads_the_stored_text(self, site: Site, api: Api) -> None:
         run = api.say(api.thread(), SLOWLY)
         steady, leaving = Screen(api, run), Screen(api, run, leaves_at=2)
@@ -219,8 +218,9 @@ class TestFrozenWorker:
     @pytest.fixture(autouse=True)
     def thawed(self, site: Site) -> Iterator[None]:
         """However a test ends, it leaves nobody frozen."""
-        yield
-        site.fleet.wake()
+        with site.fleet.impatient():
+            yield
+            site.fleet.wake()
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_it_wakes_up_at_a_boundary_and_changes_nothing(
@@ -270,7 +270,7 @@ class TestFrozenWorker:
 
 async def append(site: Site, run: str, attempt: int) -> None:
     """What a worker does that speaks in an attempt of the first step."""
-    database = database_of(joined(Settings(data_dir=site.stack.data_dir)))
+    database = database_of(site.stack.settings)
     await database.open()
     try:
         words = NewEvent(type=EventType.TEXT_DELTA, data={"text": "a ghost's words"})
@@ -353,6 +353,7 @@ _CUT_OFF = f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) AS waiting"
 
 
 class TestWorkerKilledBetweenEffectAndRecord:
+    @pytest.mark.gate
     def test_the_task_is_added_once(self, site: Site, api: Api) -> None:
         """The database holds the worker back at both places, so that it dies between them."""
         with site.owner() as first, site.owner() as second:

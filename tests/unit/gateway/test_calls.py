@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.gateway import prices
-from adapters.gateway.call import Call, warm_up
+from adapters.gateway.call import DeploymentCall, warm_up
 from adapters.litellm import litellm
 from domain.errors import ModelFailed
 from domain.gateway.completions import (
@@ -58,7 +58,7 @@ class Direct:
         self._settings = settings
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[TextPart | Completion]:
-        call = Call(request, Deployment(model=request.model), self._settings)
+        call = DeploymentCall(request, Deployment(model=request.model), self._settings)
         async with aclosing(call.texts()) as texts:
             async for text in texts:
                 yield TextPart(text=text)
@@ -366,7 +366,7 @@ def events(*values: dict[str, Any]) -> str:
 
 
 MESSAGE = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "claude"}
-CLAUDE = [
+CLAUDE: list[dict[str, Any]] = [
     {
         "type": "message_start",
         "message": {**MESSAGE, "usage": {"input_tokens": 5, "output_tokens": 1}},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gateway.offline.dialogue import Call, Reply, reply
+from adapters.gateway.offline.dialogue import OfflineCall, OfflineReply, reply
 from adapters.gateway.offline.schema import instance
 
 TOOLS = {"add_task", "list_tasks", "complete_task", "delete_task", "update_task"}
@@ -17,7 +17,7 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def round_of(*made: tuple[Call, Any]) -> list[dict[str, Any]]:
+def round_of(*made: tuple[OfflineCall, Any]) -> list[dict[str, Any]]:
     """An assistant's tool calls and their results."""
     calls = [
         {"id": f"c{n}", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
@@ -34,27 +34,27 @@ def round_of(*made: tuple[Call, Any]) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": None, "tool_calls": calls}, *results]
 
 
-def add(title: str) -> Call:
-    return Call("add_task", {"title": title})
+def add(title: str) -> OfflineCall:
+    return OfflineCall("add_task", {"title": title})
 
 
-def tasks(status: str | None = None) -> Call:
-    return Call("list_tasks", {"status": status} if status else {})
+def tasks(status: str | None = None) -> OfflineCall:
+    return OfflineCall("list_tasks", {"status": status} if status else {})
 
 
-def complete(number: int) -> Call:
-    return Call("complete_task", {"number": number})
+def complete(number: int) -> OfflineCall:
+    return OfflineCall("complete_task", {"number": number})
 
 
-def delete(number: int) -> Call:
-    return Call("delete_task", {"number": number})
+def delete(number: int) -> OfflineCall:
+    return OfflineCall("delete_task", {"number": number})
 
 
-def update(number: int, title: str) -> Call:
-    return Call("update_task", {"number": number, "title": title})
+def update(number: int, title: str) -> OfflineCall:
+    return OfflineCall("update_task", {"number": number, "title": title})
 
 
-PHRASES: list[tuple[str, list[Call]]] = [
+PHRASES: list[tuple[str, list[OfflineCall]]] = [
     ("Add task buy milk", [add("buy milk")]),
     ("add buy milk to my list", [add("buy milk")]),
     ("Please add 'buy milk' to my todo list.", [add("buy milk")]),
@@ -143,8 +143,8 @@ CHAT = [
 
 class TestCommands:
     @pytest.mark.parametrize(("text", "calls"), PHRASES)
-    def test_a_phrase_becomes_tool_calls(self, text: str, calls: list[Call]) -> None:
-        assert reply([user(text)], TOOLS) == Reply(calls=tuple(calls))
+    def test_a_phrase_becomes_tool_calls(self, text: str, calls: list[OfflineCall]) -> None:
+        assert reply([user(text)], TOOLS) == OfflineReply(calls=tuple(calls))
 
     def test_tools_are_only_called_if_offered(self) -> None:
         said = reply([user("delete task 1")], {"list_tasks"})
@@ -164,15 +164,15 @@ class TestCommands:
             ("rename the milk task to buy oat milk", [update(1, "buy oat milk")]),
         ],
     )
-    def test_a_task_is_found_by_its_words(self, text: str, calls: list[Call]) -> None:
+    def test_a_task_is_found_by_its_words(self, text: str, calls: list[OfflineCall]) -> None:
         looked_up = round_of((tasks(), [MILK, MUM]))
 
-        assert reply([user(text), *looked_up], TOOLS) == Reply(calls=tuple(calls))
+        assert reply([user(text), *looked_up], TOOLS) == OfflineReply(calls=tuple(calls))
 
     def test_a_task_that_is_not_there_is_said_so(self) -> None:
         said = reply([user("delete the piano task"), *round_of((tasks(), [MILK]))], TOOLS)
 
-        assert said == Reply('I found no task that sounds like "piano".')
+        assert said == OfflineReply('I found no task that sounds like "piano".')
 
     def test_an_ambiguous_task_is_asked_about(self) -> None:
         soy = MILK | {"number": 3, "title": "buy soy milk"}
@@ -199,9 +199,9 @@ class TestResults:
         ],
     )
     def test_the_answer_tells_what_the_tool_said(
-        self, text: str, made: tuple[Call, Any], answer: str
+        self, text: str, made: tuple[OfflineCall, Any], answer: str
     ) -> None:
-        assert reply([user(text), *round_of(made)], TOOLS) == Reply(answer)
+        assert reply([user(text), *round_of(made)], TOOLS) == OfflineReply(answer)
 
     def test_several_results_make_several_sentences(self) -> None:
         made = round_of((complete(2), MUM), (delete(1), MILK))
@@ -243,7 +243,7 @@ class TestTalk:
         earlier = [user("my name is Ada"), user("I like tea")]
         said = reply([*earlier, {"role": "assistant", "content": "Fine."}, user(text)], TOOLS)
 
-        assert said == Reply(answer)
+        assert said == OfflineReply(answer)
 
     @pytest.mark.parametrize(
         ("text", "calls"),
@@ -253,11 +253,11 @@ class TestTalk:
             ("rename it to bread", [update(1, "bread")]),
         ],
     )
-    def test_it_is_the_task_of_the_last_result(self, text: str, calls: list[Call]) -> None:
+    def test_it_is_the_task_of_the_last_result(self, text: str, calls: list[OfflineCall]) -> None:
         earlier = [user("add task buy milk"), *round_of((add("buy milk"), MILK))]
         said = {"role": "assistant", "content": 'Added task 1: "buy milk".'}
 
-        assert reply([*earlier, said, user(text)], TOOLS) == Reply(calls=tuple(calls))
+        assert reply([*earlier, said, user(text)], TOOLS) == OfflineReply(calls=tuple(calls))
 
 
 class TestInstance:

@@ -19,14 +19,14 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import TextContent
 
 from adapters.tools import sources as mcp_sources
-from adapters.tools.clients import KeptConnection, connection_to
-from adapters.tools.results import LONGEST_RESULT
+from adapters.tools.clients import PersistentConnection, connection_to
+from adapters.tools.results import MAX_RESULT
 from adapters.tools.sources import model_safe
 from adapters.tools.toolbox import McpToolBox
 from domain.errors import Invalid, ToolFailed
 from domain.tools.tools import Safety, Tool, ToolServer
+from testing.fakes.todos import TodosInMemory
 from testing.tool_servers import (
-    TodosInMemory,
     api,
     caller,
     odd,
@@ -167,11 +167,11 @@ class TestCall:
         assert picture.text == "look\n[image: image/png, 5 bytes, not shown]"
 
     async def test_a_long_result_is_cut_with_a_note(self, odd_box: McpToolBox) -> None:
-        whole = await use(odd_box, "odd_much", size=LONGEST_RESULT // 2)
+        whole = await use(odd_box, "odd_much", size=MAX_RESULT // 2)
         cut = await use(odd_box, "odd_much", size=50_000)
 
-        assert len(whole.text.encode()) == LONGEST_RESULT
-        assert len(cut.text.encode()) <= LONGEST_RESULT
+        assert len(whole.text.encode()) == MAX_RESULT
+        assert len(cut.text.encode()) <= MAX_RESULT
         assert cut.text.endswith("\n[The result was cut here: 65,436 of 100,000 bytes.]")
 
     async def test_wrong_arguments_are_the_models_to_correct(self, odd_box: McpToolBox) -> None:
@@ -210,7 +210,7 @@ class TestCall:
             return int(answer.content[0].text)
 
         connection = connection_to(odd())
-        assert isinstance(connection, KeptConnection)
+        assert isinstance(connection, PersistentConnection)
         first = await connection.use(pid)
         os.kill(first, signal.SIGKILL)
         await until(lambda: not connection.alive)
@@ -258,7 +258,7 @@ class TestCall:
 
     @pytest.mark.parametrize("how", ["timeout", "cancel"])
     async def test_giving_up_in_memory_stops_the_store(self, how: str) -> None:
-        store = StuckTasks()
+        store = StuckTodos()
         async with tool_box(store=store) as box:
             tool = (await offered(box, "list_tasks"))["list_tasks"]
             await give_up(box, tool, {}, how, store.started.is_set)
@@ -281,7 +281,7 @@ class TestCall:
         assert failure.value.retryable
 
 
-class StuckTasks(TodosInMemory):
+class StuckTodos(TodosInMemory):
     def __init__(self) -> None:
         super().__init__()
         self.started = asyncio.Event()

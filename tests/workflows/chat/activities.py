@@ -6,7 +6,7 @@ from domain.chat.steps import CallVerdict, StepRef, StepVerdict
 from domain.chat.turns import FloorState
 from domain.errors import ModelFailed
 from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef
-from domain.tools.calls import CallOutcome, CallRef, CallSettling, CallStatus
+from domain.tools.calls import CallOutcome, CallRef, CallStatus, SkippedCall
 from domain.tools.decisions import DecisionRef, DecisionState
 from tests.workflows.chat.fakes import Record, Reply, ScriptedModel, ScriptedToolbox, ToolUse
 
@@ -63,7 +63,7 @@ class FakeActivities:
         return CallOutcome(status=status)
 
     @activity.defn
-    async def settle_call(self, settling: CallSettling) -> CallOutcome:
+    async def settle_call(self, settling: SkippedCall) -> CallOutcome:
         line = f"{settling.status}: {settling.reason}"
         self._record.prompts[settling.call.run.run_id].append(line)
         return CallOutcome(status=settling.status)

@@ -1,23 +1,24 @@
-"""The task server over real MCP transports: in memory, HTTP and stdio."""
+"""The to-do server over real MCP transports: in memory, HTTP and stdio."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.types import CallToolResult, RequestParamsMeta, TextContent
 from pydantic import SecretStr
 
-from adapters.tools.task_server import KEY_META, stdio_key
+from adapters.tools.todo_server import KEY_META, stdio_key
 from domain.errors import ToolFailed, Unauthenticated, Unavailable
 from domain.settings import Settings
 from domain.tools.tools import ToolResult
+from testing.fakes.todos import TodosInMemory
 from testing.tool_servers import (
     ANN,
     STDIO_TASKS,
-    TodosInMemory,
     api,
     caller,
     mcp_client,
@@ -100,13 +101,29 @@ class TestTaskTools:
             assert (await use(box, "add_task", title="milk")).status == "ok"
 
 
+def meta(values: dict[str, str]) -> RequestParamsMeta:
+    """What a client says beside a call's arguments."""
+    return cast("RequestParamsMeta", values)
+
+
+def text(result: CallToolResult) -> str:
+    """The words that a tool answered with."""
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
 class TestTasksOverHttp:
     @pytest.mark.parametrize("mode", ["auto", "legacy"])
     async def test_a_user_keeps_a_list(self, mode: str) -> None:
         async with api(TodosInMemory()) as url, mcp_client(url, "ann", mode) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
-            added = await client.call_tool("add_task", {"title": "milk"}, meta={KEY_META: "k"})
-            again = await client.call_tool("add_task", {"title": "milk"}, meta={KEY_META: "k"})
+            added = await client.call_tool(
+                "add_task", {"title": "milk"}, meta=meta({KEY_META: "k"})
+            )
+            again = await client.call_tool(
+                "add_task", {"title": "milk"}, meta=meta({KEY_META: "k"})
+            )
             wrong = await client.call_tool("complete_task", {"number": 7})
 
         assert {"add_task", "list_tasks", "complete_task", "delete_task", "update_task"} == names
@@ -114,14 +131,16 @@ class TestTasksOverHttp:
         assert added.structured_content is not None
         assert added.structured_content["number"] == 1
         assert wrong.is_error
-        assert wrong.content[0].text == "There is no task 7. You have only task 1."
+        assert text(wrong) == "There is no task 7. You have only task 1."
 
     async def test_without_a_key_every_call_counts(self) -> None:
         store = TodosInMemory()
         async with api(store) as url, mcp_client(url, "ann") as client:
             await client.call_tool("add_task", {"title": "milk"})
             await client.call_tool("add_task", {"title": "milk"})
-            refused = await client.call_tool("add_task", {"title": "milk"}, meta={KEY_META: ""})
+            refused = await client.call_tool(
+                "add_task", {"title": "milk"}, meta=meta({KEY_META: ""})
+            )
 
         assert len(await store.list(ANN)) == 2
         assert refused.is_error
@@ -134,16 +153,16 @@ class TestTasksOverHttp:
 
         assert not seen.is_error
         assert added.is_error
-        assert "tasks:write" in added.content[0].text
-        assert "viewer" in added.content[0].text
+        assert "tasks:write" in text(added)
+        assert "viewer" in text(added)
 
     async def test_meta_cannot_name_another_user(self) -> None:
         store = TodosInMemory()
         async with api(store) as url, mcp_client(url, "ann") as client:
-            meta = {"perdure/tenant": "other", "perdure/user": "bob"}
-            await client.call_tool("add_task", {"title": "milk"}, meta=meta)
+            others = {"perdure/tenant": "other", "perdure/user": "bob"}
+            await client.call_tool("add_task", {"title": "milk"}, meta=meta(others))
 
-        assert set(store.tasks) == {("acme", "ann")}
+        assert set(store.todos) == {("acme", "ann")}
 
     @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "x"}, {"Authorization": "Bearer x"}])
     async def test_a_stranger_gets_401(self, headers: dict[str, str]) -> None:
