@@ -45,7 +45,7 @@ class PerdureError(Exception):
     def final(self) -> Self:
         """Return the same error as one that is not worth another attempt."""
         error = copy(self)
-        error.retryable = False
+        error.retryable, error.retry_after = False, None
         return error
 
 

@@ -68,7 +68,7 @@ class ModelCallStore(Protocol):
         ...
 
     async def failures(self, origin: CallOrigin) -> int:
-        """Count the attempts of a step that failed at their model; others are no failures."""
+        """Count the attempts of a step that failed at their model; to wait is no failure."""
         ...
 
     async def health(self, names: Sequence[str]) -> dict[str, Health]:
