@@ -59,7 +59,7 @@ OFFLINE = {"PERDURE_MODEL": "offline/assistant"}
 # Nothing that these stacks hold must outlive them.
 _CARELESS = ("-c", "fsync=off", "-c", "full_page_writes=off")
 _ROLES = {"worker-1": ("chat", "leads"), "batch-1": ("batch",)}
-_START_SECONDS = 90
+_START_SECONDS = 150
 
 
 @dataclass
