@@ -51,16 +51,12 @@ async def build_parts(
     reconciler = RunReconciler(turns, launches, engine)
     launcher = Launcher(engine, Runs(database), reconciler)
     parts = (
-        settings,
-        database,
-        authenticator,
-        engine,
-        launcher,
-        reconciler,
+        *(settings, database, authenticator, engine, launcher, reconciler),
         LeaseMonitor(Leases(database), engine),
         MessageAcceptance(turns, launcher),
         RunStarter(launches, launcher),
         TemporalSchedules(client),
+        *(Calls(database), Leads(database), Threads(database)),
         *_runs(database),
         *_gateway(database, settings),
         *_scoring(database, settings),
@@ -70,14 +66,7 @@ async def build_parts(
 
 def _runs(database: Database) -> tuple[object, ...]:
     events = Events(database)
-    return (
-        events,
-        Calls(database),
-        Feeds(database),
-        Hub(events),
-        Runs(database),
-        Threads(database),
-    )
+    return (events, Feeds(database), Hub(events), Runs(database))
 
 
 def _gateway(database: Database, settings: Settings) -> tuple[object, ...]:
@@ -97,7 +86,6 @@ def _scoring(database: Database, settings: Settings) -> tuple[object, ...]:
         BatchReports(database, _max_lead_cost(settings)),
         Checks(database),
         Experiments(database),
-        Leads(database),
         Reports(database),
         ScoreAudits(database),
         Scores(database),
