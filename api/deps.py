@@ -25,6 +25,7 @@ def provide(kind: type[Part]) -> Callable[..., Awaitable[Part]]:
         found: Part = connection.app.state.parts[kind]
         return found
 
+    part.__dict__["kind"] = kind
     return part
 
 

@@ -62,6 +62,7 @@ async def build_parts(
         MessageAcceptance(settings, Turns(database), launcher),
         RunStarter(runs, launcher),
         TemporalSchedules(client),
+        *(ToolCalls(database), Leads(database), Threads(database)),
         *_runs(database),
         *_gateway(database, settings),
         *_scoring(database, settings),
@@ -71,13 +72,7 @@ async def build_parts(
 
 def _runs(database: Database) -> tuple[object, ...]:
     events = Events(database)
-    return (
-        events,
-        ToolCalls(database),
-        Feeds(database),
-        Hub(events),
-        Threads(database),
-    )
+    return (events, Feeds(database), Hub(events))
 
 
 def _gateway(database: Database, settings: Settings) -> tuple[object, ...]:
@@ -97,7 +92,6 @@ def _scoring(database: Database, settings: Settings) -> tuple[object, ...]:
         BatchReports(database, _max_lead_cost(settings)),
         Checks(database),
         Experiments(database),
-        Leads(database),
         Reports(database),
         ScoreAudits(database),
         Scores(database),

@@ -7,9 +7,9 @@ from db.runs import lifecycle
 from db.session import Connection, one
 from domain import names
 from domain.chat import turns
+from domain.chat.errors import FloorTaken, MessageConflict, ThreadUnknown
 from domain.chat.threads import Policy
 from domain.chat.turns import NewMessage
-from domain.errors import Conflict, NotFound
 from domain.runs.runs import RunRef, RunSpec, RunStatus
 
 
@@ -21,7 +21,7 @@ async def accept(connection: Connection, message: NewMessage) -> tuple[RunRef, R
         return await _again(connection, known, message)
     floor = thread["floor_run_id"]
     if floor is not None and message.policy is Policy.REJECT:
-        raise Conflict("Another turn is running in this thread.", code="floor_taken", run_id=floor)
+        raise FloorTaken(run_id=floor)
     if floor is not None and message.policy is Policy.STEER:
         await _steer(connection, values | {"floor": floor})
         return RunRef(tenant_id=message.tenant_id, run_id=floor), None
@@ -41,7 +41,7 @@ FOR UPDATE
 async def _lock_thread(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
     thread = await one(connection, _LOCK_THREAD, values)
     if thread is None:
-        raise NotFound("There is no such thread.", code="thread_unknown")
+        raise ThreadUnknown
     return thread
 
 
@@ -63,7 +63,7 @@ async def _again(
     """Return the run of a message that was sent before. If it has not begun, its start may have
     been lost."""
     if known["text"] != message.text:
-        raise Conflict("This message id was used for another text.", code="message_conflict")
+        raise MessageConflict("This message id was used for another text.")
     run = RunRef(tenant_id=message.tenant_id, run_id=known["run_id"])
     return run, await lifecycle.spec_of(connection, run) if known["not_begun"] else None
 

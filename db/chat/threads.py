@@ -9,8 +9,8 @@ from db.identity import audit
 from db.runs import events as event_log
 from db.session import Database, many, one
 from domain.base import Page
+from domain.chat.errors import MessageUnknown, ThreadUnknown
 from domain.chat.threads import Message, Thread
-from domain.errors import NotFound
 from domain.identity.principals import Principal, Scope
 
 _COLUMNS = "id, user_id, title, archived_at IS NOT NULL AS archived, created_at, updated_at"
@@ -73,7 +73,7 @@ WHERE tenant_id = %(tenant)s AND thread_id = %(id)s AND id = %(message)s RETURNI
 class Threads:
     """The threads of a caller: their own, or the whole tenant's with `threads:admin`.
 
-    Raises NotFound (`thread_unknown`) for a thread that the caller may not see.
+    Raises ThreadUnknown for a thread that the caller may not see.
     """
 
     def __init__(self, database: Database) -> None:
@@ -163,14 +163,14 @@ class Threads:
     async def pin(self, caller: Principal, thread_id: str, message_id: str, pinned: bool) -> None:
         """Keep a message word for word in every prompt of its thread, or let it go again.
 
-        Raises NotFound (`thread_unknown`, `message_unknown`).
+        Raises ThreadUnknown, MessageUnknown.
         """
         values = _values(caller, thread_id, message=message_id, pinned=pinned)
         found = f"SELECT {_COLUMNS} FROM threads WHERE {_MINE}"
         async with self._database.transaction(caller.tenant_id) as connection:
             _thread(await one(connection, found, values))
             if await one(connection, _PIN, values) is None:
-                raise NotFound("There is no such message.", code="message_unknown")
+                raise MessageUnknown
 
 
 def _values(caller: Principal, thread_id: str, **more: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _values(caller: Principal, thread_id: str, **more: Any) -> dict[str, Any]:
 
 def _thread(row: dict[str, Any] | None) -> Thread:
     if row is None:
-        raise NotFound("There is no such thread.", code="thread_unknown")
+        raise ThreadUnknown
     return Thread.model_validate(row)
 
 

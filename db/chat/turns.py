@@ -21,9 +21,9 @@ class Turns:
     async def accept(self, message: NewMessage) -> tuple[RunRef, RunSpec | None]:
         """Accept a message: from here on it will be answered, once, in the order of acceptance.
 
-        Return the run that answers it, and its spec unless it has begun. Raises NotFound
-        (`thread_unknown`), Conflict (`message_conflict`: the same id with other words;
-        `floor_taken`: the policy was `reject`).
+        Return the run that answers it, and its spec unless it has begun. Raises
+        ThreadUnknown, MessageConflict (the same id with other words), FloorTaken (the policy was
+        `reject`).
         """
         async with self._database.transaction(message.tenant_id) as connection:
             return await acceptance.accept(connection, message)

@@ -90,13 +90,6 @@ class AnswerInvalid(ModelFailed):
     retryable = False
 
 
-class ModelOffline(ModelFailed):
-    """The offline model cannot do this: name a provider's model."""
-
-    code = "model_offline"
-    retryable = False
-
-
 class RouteInvalid(Invalid):
     """This route cannot work as it is."""
 

@@ -10,14 +10,15 @@ import pytest
 from db.runs import lifecycle
 from db.runs.leases import Fence
 from db.session import Connection, Database, database_of, one
+from domain.chat.turns import TurnInput
 from domain.errors import PerdureError, Superseded
 from domain.names import Kind, run_id
 from domain.runs.errors import KeyReused, RunCancelled, RunFinished, RunUnknown
 from domain.runs.runs import TRANSITIONS, Outcome, RunEnd, RunRef, RunSpec, RunStatus, Verb
-from testing.database import as_owner, settings_of
+from domain.settings import Settings
+from testing.database import as_owner, seal_of, settings_of
 from testing.stack import Stack
 
-pytestmark = pytest.mark.anyio
 # How a run gets into each status.
 PATHS: dict[RunStatus | None, tuple[Verb, ...]] = {
     None: (),
@@ -80,6 +81,7 @@ async def status_of(connection: Connection, run: RunRef) -> RunStatus | None:
     return RunStatus.FINISHED if row["status"] == "finished" else open_status
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("verb", Verb)
 @pytest.mark.parametrize("start", PATHS, ids=lambda status: str(status or "nothing"))
 async def test_a_verb_goes_where_it_may_and_otherwise_changes_nothing(
@@ -98,6 +100,7 @@ async def test_a_verb_goes_where_it_may_and_otherwise_changes_nothing(
         assert after in allowed if allowed else after == start
 
 
+@pytest.mark.anyio
 async def test_a_feed_is_running_when_it_is_made(database: Database) -> None:
     feed = RunRef(tenant_id="default", run_id=run_id(Kind.FEED, uuid4().hex))
 
@@ -107,6 +110,7 @@ async def test_a_feed_is_running_when_it_is_made(database: Database) -> None:
         assert (None, await status_of(connection, feed)) in TRANSITIONS[Verb.ACCEPT]
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("path", "error"),
     [
@@ -127,6 +131,7 @@ async def test_a_run_that_cannot_begin_says_why(
             await lifecycle.begin(connection, spec.run, Fence(1, 1))
 
 
+@pytest.mark.anyio
 async def test_an_attempt_that_starts_late_pushes_no_newer_one_out(
     database: Database, spec: RunSpec
 ) -> None:
@@ -140,6 +145,7 @@ async def test_an_attempt_that_starts_late_pushes_no_newer_one_out(
         assert (await lifecycle.begin(connection, spec.run, Fence(2, 2))).user_id == "ann"
 
 
+@pytest.mark.anyio
 async def test_the_first_end_wins_and_is_told_to_the_second(
     database: Database, spec: RunSpec
 ) -> None:
@@ -154,6 +160,7 @@ async def test_the_first_end_wins_and_is_told_to_the_second(
         assert await lifecycle.outcome_of(connection, spec.run) is Outcome.CANCELLED
 
 
+@pytest.mark.anyio
 async def test_a_run_is_accepted_once_and_its_spec_is_there_until_it_ends(
     database: Database, spec: RunSpec
 ) -> None:
@@ -169,6 +176,7 @@ async def test_a_run_is_accepted_once_and_its_spec_is_there_until_it_ends(
         assert await lifecycle.spec_of(connection, spec.run) is None
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "half", ["status = 'finished'", "finished_at = now()", "outcome = 'completed'"]
 )
@@ -180,3 +188,20 @@ async def test_the_database_takes_no_run_that_is_half_finished(
 
     with as_owner(stack) as owner, pytest.raises(psycopg.errors.CheckViolation):
         owner.execute(f"UPDATE runs SET {half} WHERE id = %s".encode(), [spec.run.run_id])
+
+
+def test_a_turn_is_stored_with_all_that_its_start_needs(stack: Stack) -> None:
+    """Its workflow's input, and in it the limits of the moment when the message was accepted."""
+    api, query = stack.client("ann"), "SELECT spec FROM run_specs WHERE run_id = %s"
+    thread = api.thread()
+    run = api.say(thread, "hello")
+
+    with as_owner(stack) as owner:
+        owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, "default")])
+        (stored,) = owner.execute(query, [run]).fetchone() or ({},)
+
+    spec, settings = RunSpec.model_validate(stored), Settings()
+    input = TurnInput.model_validate(spec.input)
+    assert (spec.run.run_id, spec.kind, spec.subject_id) == (run, Kind.TURN, thread)
+    assert (input.run, input.has_floor, input.interrupts) == (spec.run, True, None)
+    assert (input.max_steps, input.limit_seconds) == (settings.max_steps, settings.turn_seconds)
