@@ -26,7 +26,7 @@ factor = "demo"
 event = "demo"
 within_days = 30
 points = 20
-most = 40
+max_points = 40
 """
 
 

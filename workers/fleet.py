@@ -8,7 +8,7 @@ from activities.chat.steps import ChatActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from domain.names import TaskQueue
 from workflows.chat.turns import ChatTurn
@@ -23,7 +23,7 @@ class Wired:
     """A worker's activities, one class per noun."""
 
     chat: ChatActivities
-    leads: LeadActivities
+    leads: ScoreActivities
     batches: BatchActivities
     trainings: TrainingActivities
     checks: CheckActivities

@@ -10,7 +10,7 @@ from activities.runs.runs import RunActivities, RunReconciler
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scorers import Scorers
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from adapters.gateway.prompts import prompt_files
 from adapters.runs.engine import TemporalEngine
@@ -65,7 +65,7 @@ async def wired(
                 reconciler=RunReconciler(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
-            leads=LeadActivities(Scores(database, lease), scorers),
+            leads=ScoreActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),

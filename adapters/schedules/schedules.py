@@ -160,10 +160,10 @@ def _action(caller: Principal, new: NewSchedule) -> ScheduleActionStartWorkflow:
     asked: BatchInput | CheckInput
     if new.work.kind == "check":
         kind = Kind.CHECK
-        asked = CheckInput(tenant_id=tenant_id, user_id=user_id, order=new.work.check)
+        asked = CheckInput(tenant_id=tenant_id, user_id=user_id, request=new.work.check)
     else:
         kind = Kind.BATCH
-        asked = BatchInput(tenant_id=tenant_id, user_id=user_id, order=new.work.batch)
+        asked = BatchInput(tenant_id=tenant_id, user_id=user_id, request=new.work.batch)
     workflow, queue = WORKFLOWS[kind]
     return ScheduleActionStartWorkflow(
         workflow.value,

@@ -18,7 +18,7 @@ from domain.identity.principals import Principal, Scope
 from domain.leads.leads import LeadId
 from domain.names import Kind
 from domain.runs.runs import RunRef
-from domain.scoring.checks import Check, CheckOrder, launch_of
+from domain.scoring.checks import Check, CheckRequest, check_spec
 from domain.scoring.scores import LeadScored
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["score audits"])
@@ -48,10 +48,10 @@ async def export(
 
 
 @router.post("/checks", status_code=202, response_model=RunAccepted)
-async def check(body: CheckOrder, caller: Writer, parts: Parts, key: Key) -> Response:
+async def check(body: CheckRequest, caller: Writer, parts: Parts, key: Key) -> Response:
     """Look for drift and unfairness now; a schedule does so again and again."""
     run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.CHECK, key))
-    return await accepted(parts, launch_of(run, caller.user_id, body), body)
+    return await accepted(parts, check_spec(run, caller.user_id, body), body)
 
 
 @router.get("/checks")

@@ -15,8 +15,8 @@ from domain.runs.runs import RunRef
 from domain.scoring.batches import (
     Batch,
     BatchMode,
-    BatchOrder,
-    Compared,
+    BatchRequest,
+    ComparedModels,
     Estimate,
     Failure,
     Note,
@@ -44,7 +44,7 @@ class BatchCreate(Selection):
 class ComparisonCreate(Selection):
     """Which models to compare, and on which leads."""
 
-    models: Compared
+    models: ComparedModels
     parallel: Parallel | None = None
     note: Note = ""
     dry_run: bool = False
@@ -66,7 +66,7 @@ class PauseCreate(StrictModel):
 async def create(body: BatchCreate, caller: Writer, parts: Parts, key: Key) -> Response:
     """Score many leads: 202 with the run, whose events tell how far it is; 200 with the result of
     a batch without a lead, and with the estimate of a dry run."""
-    order = BatchOrder(
+    order = BatchRequest(
         selection=_selection(body),
         model=body.model,
         experiment=body.experiment,
@@ -80,7 +80,7 @@ async def create(body: BatchCreate, caller: Writer, parts: Parts, key: Key) -> R
 async def compare(body: ComparisonCreate, caller: Writer, parts: Parts, key: Key) -> Response:
     """Compare models: each scores all of the leads, and nobody is shown the scores. The results
     are at `…/batches/{run_id}/results`."""
-    order = BatchOrder(
+    order = BatchRequest(
         mode=BatchMode.TEST,
         selection=_selection(body),
         models=body.models,
@@ -149,13 +149,13 @@ def _selection(body: Selection) -> Selection:
 
 
 async def _accepted(
-    parts: State, caller: Principal, order: BatchOrder, key: str, *, dry: bool
+    parts: State, caller: Principal, order: BatchRequest, key: str, *, dry: bool
 ) -> Response:
     if dry:
         estimate = await parts.batch_reports.estimate(caller, order)
         return JSONResponse(estimate.model_dump(mode="json"))
     accepted = await parts.batches.accept(caller, order, key, digest_of(order))
-    await start(parts, accepted.launch)
+    await start(parts, accepted.spec)
     body = BatchAccepted(run_id=accepted.run_id, empty=accepted.empty).model_dump()
     run = RunRef(tenant_id=caller.tenant_id, run_id=accepted.run_id)
     return JSONResponse(body, 200 if accepted.empty else 202, headers_of(run))

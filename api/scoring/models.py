@@ -12,7 +12,7 @@ from domain.errors import Invalid
 from domain.fields import Storable
 from domain.identity.principals import Principal, Scope
 from domain.scoring.models import (
-    Judge,
+    LlmSettings,
     ModelKind,
     ModelName,
     NewModel,
@@ -21,7 +21,7 @@ from domain.scoring.models import (
     SettingsChange,
     rules_of,
 )
-from domain.scoring.trainings import TrainingOrder, launch_of
+from domain.scoring.trainings import TrainingRequest, training_spec
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["scoring models"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]
@@ -36,7 +36,7 @@ class ModelCreate(StrictModel):
     name: ModelName
     description: Annotated[Storable, Field(max_length=2_000)] = ""
     rules: Annotated[Storable | None, Field(max_length=100_000)] = None
-    judge: Judge | None = None
+    judge: LlmSettings | None = None
 
 
 @router.get("/models")
@@ -84,9 +84,9 @@ async def retire(model_id: str, caller: Admin, parts: Parts) -> ScoringModel:
 
 
 @router.post("/trainings", status_code=202, response_model=RunAccepted)
-async def train(body: TrainingOrder, caller: Writer, parts: Parts, key: Key) -> Response:
+async def train(body: TrainingRequest, caller: Writer, parts: Parts, key: Key) -> Response:
     """Learn a model from the leads whose outcome is known; it becomes a candidate."""
-    return await accepted(parts, launch_of(caller.tenant_id, caller.user_id, body, key), body)
+    return await accepted(parts, training_spec(caller.tenant_id, caller.user_id, body, key), body)
 
 
 @router.get("/settings")

@@ -19,7 +19,7 @@ from domain.leads.leads import LeadId
 from domain.names import ID_PATTERN
 from domain.runs.runs import Outcome, RunRef
 from domain.scoring.experiments import ModelId
-from domain.scoring.scores import CurrentScore, LeadScored, launch_of, score_run
+from domain.scoring.scores import CurrentScore, LeadScored, score_run_id, score_spec
 
 router = APIRouter(tags=["scoring"])
 Reader = Annotated[Principal, Depends(requires(Scope.SCORING_READ))]
@@ -49,10 +49,10 @@ async def score(
     itself if it comes in time."""
     await parts.leads.read(caller, body.lead_id)
     await parts.scores.check(caller, body.model)
-    run = RunRef(tenant_id=caller.tenant_id, run_id=score_run(body.lead_id, key))
+    run = RunRef(tenant_id=caller.tenant_id, run_id=score_run_id(body.lead_id, key))
     why = f"{caller.user_id:.60} asks"
     answer = await accepted(
-        parts, launch_of(run, caller.user_id, body.lead_id, why, body.model), body
+        parts, score_spec(run, caller.user_id, body.lead_id, why, body.model), body
     )
     seconds = _wait(prefer)
     if not seconds or not await _ended(parts, run, seconds):

@@ -22,7 +22,7 @@ WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s ORDER BY l.id LIMIT {_PAGE}
 """
 _INSERT = """
 INSERT INTO scores (tenant_id, run_id, lead_id, arm, score, confidence, reasoning, components,
-    features, model_version, shown, requested_by, inputs_digest, cost_micros, calculated_at,
+    features, model_version, visible, requested_by, inputs_digest, cost_micros, calculated_at,
     expires_at)
 SELECT %(tenant)s, %(run)s, g.lead, '', g.score, g.confidence, g.reasoning, g.components::jsonb,
     g.features::jsonb, 'starter.0', true, 'bench', g.digest, 0, %(now)s, %(until)s

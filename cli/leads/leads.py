@@ -16,7 +16,7 @@ from cli.client import Client, connect
 from cli.runs.follow import follow
 from domain.errors import Invalid
 from domain.leads.files import FileKind, LeadFile
-from domain.leads.leads import LeadRow, Rejected
+from domain.leads.leads import LeadLine, RejectedLine
 
 app = typer.Typer(help="Leads: import, list, score.", no_args_is_help=True)
 _out = Console(highlight=False)
@@ -208,8 +208,8 @@ class _Rejects:
             self._keep(iter([self._reading.stopped]))
         return self._path if self._path.exists() else None
 
-    def _keep(self, found: Iterator[LeadRow | Rejected]) -> None:
-        rejects = [item for item in found if isinstance(item, Rejected)]
+    def _keep(self, found: Iterator[LeadLine | RejectedLine]) -> None:
+        rejects = [item for item in found if isinstance(item, RejectedLine)]
         if rejects:
             with self._path.open("a", encoding="utf-8") as target:
                 target.writelines(f"{reject.model_dump_json()}\n" for reject in rejects)

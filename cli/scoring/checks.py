@@ -40,7 +40,7 @@ def list_checks() -> None:
     table = Table("check", "time", "days", "alerts", box=None)
     for item in connect().call("GET", "/ai/scoring/checks")["items"]:
         time = item["created_at"][:16].replace("T", " ")
-        table.add_row(item["run_id"], time, f"{item['order']['days']:g}", str(item["alerts"]))
+        table.add_row(item["run_id"], time, f"{item['request']['days']:g}", str(item["alerts"]))
     _out.print(table)
 
 

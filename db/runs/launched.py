@@ -40,7 +40,7 @@ class LaunchedRuns:
         run = closing.run
         async with self._database.transaction(run.tenant_id) as connection:
             if await batch_pages.stop(connection, run):
-                counts = (await batch_pages.shown(connection, run)).counts
+                counts = (await batch_pages.get(connection, run)).counts
                 result = batch_pages.result(counts, closing.outcome)
                 closing = closing.model_copy(update={"result": result})
             closed = await lifecycle.close(connection, closing)

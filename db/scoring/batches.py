@@ -1,80 +1,46 @@
-"""Batches: accepted, cut into chunks, scored page by page, counted exactly."""
-
-from typing import Any
+"""Batches: accepted, planned in chunks, scored page by page, counted exactly."""
 
 from psycopg.types.json import Jsonb
 
-from db.leads.filters import STANDING
 from db.runs import events as event_log
 from db.runs import lifecycle
-from db.scoring import batch_pages, batch_plans, selections
-from db.scoring.batch_pages import KeptBatch
-from db.session import Connection, Database, many, one
+from db.scoring import batch_pages, batch_plans, plans, selections
+from db.scoring.batch_pages import BatchRecord
+from db.session import Connection, Database, one
 from domain import names
 from domain.base import Contract
-from domain.errors import Conflict, NotFound
 from domain.identity.principals import Principal
 from domain.names import Kind
+from domain.runs.errors import RunCancelled, RunUnknown
 from domain.runs.events import EventType, NewEvent
 from domain.runs.runs import Outcome, RunEnd, RunRef, RunSpec
 from domain.scoring.batches import (
     BatchClosing,
     BatchInput,
-    BatchOpening,
-    BatchOrder,
+    BatchPause,
     BatchRef,
+    BatchRequest,
     BatchResult,
+    BatchStart,
     Chunk,
     ChunkPlan,
     ChunkRef,
-    Pausing,
     PlanRef,
-    cut,
+    divide,
 )
 from domain.scoring.experiments import ScoringPlan
-from domain.scoring.jobs import BatchPage, BatchProgress, PageDone
+from domain.scoring.jobs import BatchPage, BatchProgress, ScoredPage
 
 _CHUNKS_AT_ONCE = 50
-_KEEP = """
-INSERT INTO batches (tenant_id, run_id, mode, plan, selection, parallel, note)
-VALUES (%(tenant)s, %(run)s, %(mode)s, %(plan)s, %(selection)s, %(parallel)s, %(note)s)
-ON CONFLICT DO NOTHING
-"""
-_UNKNOWN = """
-INSERT INTO batch_failures (tenant_id, run_id, lead_id, code, detail)
-SELECT %(tenant)s, %(run)s, g.lead, 'lead_unknown', 'There is no such lead.'
-FROM unnest(%(ids)s::text[]) AS g (lead)
-WHERE NOT EXISTS (SELECT FROM leads l WHERE l.tenant_id = %(tenant)s AND l.id = g.lead)
-ON CONFLICT DO NOTHING RETURNING lead_id
-"""
-_TOTAL = """
-UPDATE batches SET total = %(total)s, failed = %(failed)s, reported = %(failed)s,
-    reported_at = clock_timestamp()
-WHERE tenant_id = %(tenant)s AND run_id = %(run)s
-"""
-_PAUSE = """
-UPDATE batches SET paused = %(paused)s, reported = scored + failed, reported_at = clock_timestamp(),
-    rate = CASE WHEN %(paused)s THEN 0 ELSE rate END
-WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s
-  AND NOT closed RETURNING 1
-"""
-_STATUS = """
-UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s
-AND finished_at IS NULL
-"""
-_KINDS = """
-SELECT bool_or(kind = 'llm') AS asks FROM scoring_models
-WHERE tenant_id = %(tenant)s AND name || '.' || version = ANY (%(models)s)
-"""
 
 
-class Accepted(Contract):
-    """A batch that was taken in; `launch` is None if there is nothing to start: it was accepted
+class AcceptedBatch(Contract):
+    """A batch that was accepted; `spec` is None if there is nothing to start: it was accepted
     before and has begun, or it is empty and has ended."""
 
     run_id: str
     empty: bool
-    launch: RunSpec | None
+    spec: RunSpec | None
 
 
 class Batches:
@@ -85,199 +51,222 @@ class Batches:
         self._database = database
         self._chunk = chunk
 
-    async def accept(self, caller: Principal, order: BatchOrder, key: str, digest: str) -> Accepted:
-        """Take a batch in; one without a lead ends at once. The same key is the same batch.
+    async def accept(
+        self, caller: Principal, request: BatchRequest, key: str, digest: str
+    ) -> AcceptedBatch:
+        """Accept a batch; one without a lead ends at once. The same key is the same batch.
 
-        Raises Invalid (`key_reused`) if the digest of its order was another, and as
-        `batch_plans.of`.
+        Raises KeyReused if the digest of its request was another, and as `batch_plans.resolve`.
         """
         run_id = names.run_id(Kind.BATCH, key)
         run = RunRef(tenant_id=caller.tenant_id, run_id=run_id)
         async with self._database.transaction(run.tenant_id) as connection:
-            plan = await batch_plans.of(connection, run.tenant_id, order)
-            launch = await _take_in(connection, run, caller.user_id, order, plan, digest)
-            if launch is None:
-                return Accepted(run_id=run_id, empty=False, launch=None)
-            if await selections.has_any(connection, run.tenant_id, order.selection):
-                return Accepted(run_id=run_id, empty=False, launch=launch)
-            await connection.execute(_TOTAL, _values(run) | {"total": 0, "failed": 0})
+            plan = await batch_plans.resolve(connection, run.tenant_id, request)
+            spec = await _accept(connection, run, caller.user_id, request, plan, digest)
+            if spec is None:
+                return AcceptedBatch(run_id=run_id, empty=False, spec=None)
+            if await selections.has_any(connection, run.tenant_id, request.selection):
+                return AcceptedBatch(run_id=run_id, empty=False, spec=spec)
+            await _set_total(connection, run, total=0, failed=0)
             counts = {"scored": 0, "failed": 0}
-            ending = RunEnd(run=run, outcome=Outcome.COMPLETED, result=counts)
-            await lifecycle.close(connection, ending)
-        return Accepted(run_id=run_id, empty=True, launch=None)
+            end = RunEnd(run=run, outcome=Outcome.COMPLETED, result=counts)
+            await lifecycle.close(connection, end)
+        return AcceptedBatch(run_id=run_id, empty=True, spec=None)
 
-    async def open(self, ref: BatchRef, attempt: int) -> BatchOpening:
-        """Begin a batch: count its leads, once. A schedule's batch is taken in here.
+    async def open(self, ref: BatchRef, attempt: int) -> BatchStart:
+        """Begin a batch: count its leads, once. A schedule's batch is accepted here.
 
-        Raises as `accept`, and Conflict (`run_cancelled`).
+        Raises RunCancelled, RunUnknown, and as `batch_plans.resolve`.
         """
-        run, asked = ref.run, ref.asked
+        run, input = ref.run, ref.asked
         async with self._database.transaction(run.tenant_id) as connection:
-            if asked.order is not None:
-                plan = await batch_plans.of(connection, run.tenant_id, asked.order)
-                await _take_in(connection, run, asked.user_id, asked.order, plan)
-            batch = _found(await batch_pages.kept(connection, run))
+            if input.request is not None:
+                plan = await batch_plans.resolve(connection, run.tenant_id, input.request)
+                await _accept(connection, run, input.user_id, input.request, plan)
+            batch = await _load(connection, run)
             if batch.cancelling and not batch.finished:
-                raise Conflict("The run is being cancelled.", code="run_cancelled")
+                raise RunCancelled
             await lifecycle.begin(connection, run, attempt)
             total, failed = batch.total, batch.failed
             if total is None:
                 total, failed = await _count(connection, run, batch)
-            asks = await _asks_models(connection, run.tenant_id, batch.plan)
-        return BatchOpening(
+            calls_models = await plans.calls_models(connection, run.tenant_id, batch.plan.models)
+        return BatchStart(
             total=total,
             scored=batch.scored,
             failed=failed,
-            asks=asks,
+            calls_models=calls_models,
             finished=batch.finished or not total,
-            **cut(self._chunk, batch.parallel, asks=asks),
+            **divide(self._chunk, batch.parallel, calls_models=calls_models),
         )
 
     async def chunks(self, ref: PlanRef) -> ChunkPlan:
-        """The next chunks behind an id."""
-        run = ref.run
-        async with self._database.transaction(run.tenant_id) as connection:
-            batch = _found(await batch_pages.kept(connection, run))
-            chosen = selections.selected(batch.selection)
-            query = f"""
-                SELECT max(id) AS upto, count(*) AS leads FROM (
-                    SELECT l.id, (row_number() OVER (ORDER BY l.id) - 1) / %(chunk)s AS part
-                    FROM leads l {STANDING}
-                    WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s AND {chosen.sql}
-                    ORDER BY l.id LIMIT %(most)s) AS parts
-                GROUP BY part ORDER BY part
-            """
-            most = ref.chunk * _CHUNKS_AT_ONCE
-            values = _values(run) | {"after": ref.after, "chunk": ref.chunk, "most": most}
-            parts = await many(connection, query, chosen.values | values)
-        starts = [ref.after, *(part["upto"] for part in parts)]
-        chunks = [
-            Chunk(after=after, upto=part["upto"])
-            for after, part in zip(starts, parts, strict=False)
-        ]
-        full = sum(part["leads"] for part in parts) == most
-        return ChunkPlan(chunks=tuple(chunks), last=not full)
+        """Plan the next chunks behind an id."""
+        limit = ref.chunk * _CHUNKS_AT_ONCE
+        async with self._database.transaction(ref.run.tenant_id) as connection:
+            batch = await _load(connection, ref.run)
+            rows = await selections.chunks(connection, ref, batch.selection, limit)
+        starts = [ref.after, *(row["through"] for row in rows)]
+        chunks = tuple(
+            Chunk(after=after, through=row["through"])
+            for after, row in zip(starts, rows, strict=False)
+        )
+        return ChunkPlan(chunks=chunks, last=sum(row["leads"] for row in rows) < limit)
 
     async def next_page(
-        self, ref: ChunkRef, after: str, done: PageDone | None, *, again: bool
+        self, ref: ChunkRef, after: str, page: ScoredPage | None, *, again: bool
     ) -> BatchPage:
-        """Keep what became of a page, count it, and read the next one, in one transaction.
+        """Store the results of a page, count them, and read the next one, in one transaction.
 
-        `again`: an earlier attempt may have scored some of these leads, who are left out. Raises
-        Conflict (`run_finished`).
+        `again`: an earlier attempt may have scored some of these leads, which are left out. Raises
+        RunFinished.
         """
         async with self._database.transaction(ref.run.tenant_id) as connection:
-            batch = _found(await batch_pages.kept(connection, ref.run))
-            kept = await batch_pages.keep(connection, ref.run, done) if done else (0, 0)
-            task = await batch_pages.read(connection, ref, batch, after, again=again)
-            progress = await batch_pages.count(connection, ref.run, *kept)
-        return BatchPage(task=task, batch=progress, cancelling=batch.cancelling)
+            batch = await _load(connection, ref.run)
+            counts = await batch_pages.store(connection, ref.run, page) if page else (0, 0)
+            job = await batch_pages.read(connection, ref, batch, after, again=again)
+            progress = await batch_pages.count(connection, ref.run, *counts)
+        return BatchPage(job=job, batch=progress, cancelling=batch.cancelling)
 
-    async def keep_page(self, ref: ChunkRef, done: PageDone) -> BatchProgress:
-        """Keep what became of a page, and count it; raises Conflict (`run_finished`)."""
+    async def store_page(self, ref: ChunkRef, page: ScoredPage) -> BatchProgress:
+        """Store the results of a page, and count them. Raises RunFinished."""
         async with self._database.transaction(ref.run.tenant_id) as connection:
-            kept = await batch_pages.keep(connection, ref.run, done)
-            return await batch_pages.count(connection, ref.run, *kept)
+            counts = await batch_pages.store(connection, ref.run, page)
+            return await batch_pages.count(connection, ref.run, *counts)
 
-    async def check(self, tenant_id: str, order: BatchOrder) -> None:
-        """Raises as `accept` would for this order now."""
+    async def check(self, tenant_id: str, request: BatchRequest) -> None:
+        """Raise what `accept` would raise for this request now."""
         async with self._database.transaction(tenant_id) as connection:
-            await batch_plans.of(connection, tenant_id, order)
+            await batch_plans.resolve(connection, tenant_id, request)
 
-    async def pause(self, pausing: Pausing) -> None:
-        """Write down that a batch rests, or goes on; one that has ended does neither."""
-        run, paused = pausing.run, pausing.paused
+    async def pause(self, pause: BatchPause) -> None:
+        """Record that a batch is paused or resumed; one that has ended is neither."""
+        run, paused = pause.run, pause.paused
         kind = EventType.BATCH_PAUSED if paused else EventType.BATCH_RESUMED
-        event = NewEvent(type=kind, data={"note": pausing.note})
+        event = NewEvent(type=kind, data={"note": pause.note})
         async with self._database.transaction(run.tenant_id) as connection:
-            if await one(connection, _PAUSE, _values(run) | {"paused": paused}):
+            if await _pause(connection, run, paused=paused):
                 await event_log.append(connection, run, 1, 0, [event], fenced=False)
-                status = "waiting" if paused else "running"
-                await connection.execute(_STATUS, _values(run) | {"status": status})
+                await _set_status(connection, run, "waiting" if paused else "running")
 
     async def close(self, closing: BatchClosing) -> BatchResult:
         """End a batch; one that completed with failures says so."""
-        run, ending = closing.ending.run, closing.ending
+        run, end, input = closing.ending.run, closing.ending, closing.asked
         async with self._database.transaction(run.tenant_id) as connection:
-            if closing.asked.order is not None:
-                await _take_in_unplanned(
-                    connection, run, closing.asked.user_id, closing.asked.order
-                )
+            if input.request is not None:
+                await _accept_unplanned(connection, run, input.user_id, input.request)
             await batch_pages.stop(connection, run)
             ended = await lifecycle.ended(connection, run)
             if ended is None:
-                await batch_pages.tell(connection, run)
-            counts = (await batch_pages.shown(connection, run)).counts
+                await batch_pages.report(connection, run)
+            counts = (await batch_pages.get(connection, run)).counts
             if ended is not None:
                 return BatchResult(outcome=ended, scored=counts.scored, failed=counts.failed)
-            if ending.outcome is Outcome.COMPLETED and counts.failed:
-                update = {"outcome": Outcome.COMPLETED_WITH_ERRORS}
-                ending = ending.model_copy(update=update)
-            ending = ending.model_copy(
-                update={"result": batch_pages.result(counts, ending.outcome)}
-            )
-            closed = await lifecycle.close(connection, ending)
+            if end.outcome is Outcome.COMPLETED and counts.failed:
+                end = end.model_copy(update={"outcome": Outcome.COMPLETED_WITH_ERRORS})
+            result = batch_pages.result(counts, end.outcome)
+            closed = await lifecycle.close(connection, end.model_copy(update={"result": result}))
         return BatchResult(outcome=closed.outcome, scored=counts.scored, failed=counts.failed)
 
 
-def _found(batch: KeptBatch | None) -> KeptBatch:
+async def _load(connection: Connection, run: RunRef) -> BatchRecord:
+    batch = await batch_pages.load(connection, run)
     if batch is None:
-        raise NotFound("This batch was deleted.", code="run_unknown")
+        raise RunUnknown("This batch was deleted.")
     return batch
 
 
-async def _count(connection: Connection, run: RunRef, batch: KeptBatch) -> tuple[int, int]:
-    """How many leads there are, and how many of the ids are none."""
+async def _count(connection: Connection, run: RunRef, batch: BatchRecord) -> tuple[int, int]:
+    """Count the leads of a batch, and those of its ids that are no lead."""
     unknown, selection = 0, batch.selection
     if selection.ids is not None:
-        ids = {"ids": list(selection.ids)}
-        unknown = len(await many(connection, _UNKNOWN, _values(run) | ids))
+        unknown = await batch_pages.store_unknown(connection, run, list(selection.ids))
     total = unknown + await selections.count(connection, run.tenant_id, selection)
-    await connection.execute(_TOTAL, _values(run) | {"total": total, "failed": unknown})
+    await _set_total(connection, run, total=total, failed=unknown)
     data = {"total": total, "plan": batch.plan.model_dump(mode="json")}
     event = NewEvent(type=EventType.BATCH_STARTED, data=data)
     await event_log.append(connection, run, 1, 0, [event], fenced=False)
     return total, unknown
 
 
-async def _asks_models(connection: Connection, tenant_id: str, plan: ScoringPlan) -> bool:
-    row = await one(connection, _KINDS, {"tenant": tenant_id, "models": plan.models})
-    return bool(row and row["asks"])
+_SET_TOTAL = """
+-- Set how many leads a batch has, and how many of its ids are none. Locks its row.
+UPDATE batches SET total = %(total)s, failed = %(failed)s, reported = %(failed)s,
+    reported_at = clock_timestamp()
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+"""
 
 
-async def _take_in_unplanned(
-    connection: Connection, run: RunRef, user_id: str, order: BatchOrder
+async def _set_total(connection: Connection, run: RunRef, *, total: int, failed: int) -> None:
+    await connection.execute(_SET_TOTAL, run.key | {"total": total, "failed": failed})
+
+
+_PAUSE = """
+-- Pause or resume a batch that has not ended; return no row if it was so already. Locks its row.
+UPDATE batches SET paused = %(paused)s, reported = scored + failed, reported_at = clock_timestamp(),
+    rate = CASE WHEN %(paused)s THEN 0 ELSE rate END
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND paused <> %(paused)s
+  AND NOT closed RETURNING 1
+"""
+
+
+async def _pause(connection: Connection, run: RunRef, *, paused: bool) -> bool:
+    return await one(connection, _PAUSE, run.key | {"paused": paused}) is not None
+
+
+_SET_STATUS = """
+-- Say in the run whether it is paused, unless it has ended. Locks the run.
+UPDATE runs SET status = %(status)s WHERE tenant_id = %(tenant)s AND id = %(run)s
+AND finished_at IS NULL
+"""
+
+
+async def _set_status(connection: Connection, run: RunRef, status: str) -> None:
+    await connection.execute(_SET_STATUS, run.key | {"status": status})
+
+
+async def _accept_unplanned(
+    connection: Connection, run: RunRef, user_id: str, request: BatchRequest
 ) -> None:
-    """A schedule's batch whose order could not be carried out is there all the same, as failed."""
-    await _take_in(connection, run, user_id, order, ScoringPlan(default=order.model or "champion"))
+    """Accept a schedule's batch whose request could not be resolved: it is there, as failed."""
+    plan = ScoringPlan(default=request.model or "champion")
+    await _accept(connection, run, user_id, request, plan)
 
 
-async def _take_in(
+_ACCEPT = """
+-- Store what a batch was accepted with, once.
+INSERT INTO batches (tenant_id, run_id, mode, plan, selection, parallel, note)
+VALUES (%(tenant)s, %(run)s, %(mode)s, %(plan)s, %(selection)s, %(parallel)s, %(note)s)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def _accept(
     connection: Connection,
     run: RunRef,
     user_id: str,
-    order: BatchOrder,
+    request: BatchRequest,
     plan: ScoringPlan,
     digest: str = "",
 ) -> RunSpec | None:
-    """Write a batch down; None if it was before."""
-    launch = _launch(run, user_id, order, plan).model_copy(update={"digest": digest})
-    if not await lifecycle.accept(connection, launch):
+    """Accept a batch; return None if it was accepted before."""
+    spec = _spec(run, user_id, request, plan).model_copy(update={"digest": digest})
+    if not await lifecycle.accept(connection, spec):
         return None
-    values = _values(run) | {
-        "mode": order.mode.value,
+    values = run.key | {
+        "mode": request.mode.value,
         "plan": Jsonb(plan.model_dump(mode="json")),
-        "selection": Jsonb(order.selection.model_dump(mode="json", exclude_none=True)),
-        "parallel": order.parallel,
-        "note": order.note,
+        "selection": Jsonb(request.selection.model_dump(mode="json", exclude_none=True)),
+        "parallel": request.parallel,
+        "note": request.note,
     }
-    await connection.execute(_KEEP, values)
-    return launch
+    await connection.execute(_ACCEPT, values)
+    return spec
 
 
-def _launch(run: RunRef, user_id: str, order: BatchOrder, plan: ScoringPlan) -> RunSpec:
+def _spec(run: RunRef, user_id: str, request: BatchRequest, plan: ScoringPlan) -> RunSpec:
     model = ", ".join(plan.models)
-    asked = BatchInput(tenant_id=run.tenant_id, user_id=user_id)
+    input = BatchInput(tenant_id=run.tenant_id, user_id=user_id)
     verb = "Compare" if plan.tests else "Score"
     return RunSpec(
         run=run,
@@ -286,11 +275,7 @@ def _launch(run: RunRef, user_id: str, order: BatchOrder, plan: ScoringPlan) -> 
         user_id=user_id,
         model=model,
         summary=f"{verb} leads with {model:.200} for {user_id:.60}"
-        + (f": {order.note:.100}" if order.note else ""),
-        input=asked.model_dump(mode="json"),
+        + (f": {request.note:.100}" if request.note else ""),
+        input=input.model_dump(mode="json"),
         urgent=False,
     )
-
-
-def _values(run: RunRef) -> dict[str, Any]:
-    return {"tenant": run.tenant_id, "run": run.run_id}

@@ -1,4 +1,4 @@
-"""Checks: one workflow each time that scores are looked at."""
+"""Checks: one workflow for each check of scores."""
 
 from datetime import timedelta
 
@@ -16,13 +16,13 @@ _LIMIT = timedelta(hours=1)
 
 @workflow.defn(name=names.WorkflowType.SCORE_CHECK)
 class ScoreCheck:
-    """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
+    """A check for drift and unfairness. It never fails: an error is an outcome."""
 
     @workflow.run
-    async def run(self, asked: CheckInput) -> CheckResult:
+    async def run(self, input: CheckInput) -> CheckResult:
         run_id = names.run_of(workflow.info().workflow_id)
-        run = RunRef(tenant_id=asked.tenant_id, run_id=run_id)
-        ref = CheckRef(run=run, user_id=asked.user_id, order=asked.order)
+        run = RunRef(tenant_id=input.tenant_id, run_id=run_id)
+        ref = CheckRef(run=run, user_id=input.user_id, request=input.request)
         return await endings.settled(
             run, self._check(ref), lambda outcome: CheckResult(outcome=outcome)
         )

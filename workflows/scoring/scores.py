@@ -1,4 +1,4 @@
-"""Leads: one workflow per score, from the question to what screens are told."""
+"""Scores: one workflow per score, from the request to the published score."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -7,45 +7,45 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.scoring.scores import LeadActivities
+    from activities.scoring.scores import ScoreActivities
     from domain import names
     from domain.scoring.scores import ScoreInput, ScoreResult
     from workflows import endings, policy
 
-# What a change has asked for comes, even if everything was away for long.
+# The score that a change has requested comes, even if everything was down for long.
 _LIMIT = timedelta(days=1)
 
 
 @workflow.defn(name=names.WorkflowType.LEAD_SCORE)
 class LeadScore:
-    """Score one lead. It never fails: what went wrong is an outcome in the record."""
+    """One score of a lead. It never fails: an error is an outcome in the record."""
 
     @workflow.run
-    async def run(self, wanted: ScoreInput) -> ScoreResult:
+    async def run(self, input: ScoreInput) -> ScoreResult:
         return await endings.settled(
-            wanted.run, self._score(wanted), lambda outcome: ScoreResult(outcome=outcome)
+            input.run, self._score(input), lambda outcome: ScoreResult(outcome=outcome)
         )
 
-    async def _score(self, wanted: ScoreInput) -> ScoreResult:
+    async def _score(self, input: ScoreInput) -> ScoreResult:
         result = await workflow.execute_activity_method(
-            LeadActivities.score_lead,
-            wanted,
-            summary=f"score {wanted.lead_id}",
+            ScoreActivities.score_lead,
+            input,
+            summary=f"score {input.lead_id}",
             schedule_to_close_timeout=_LIMIT,
             **policy.MODEL,
         )
         if result.score is not None:
             workflow.set_current_details(f"**{result.score:g}** by {result.model_version}")
         if result.shadows:
-            await self._shadow(wanted)
+            await self._shadow(input)
         return result
 
-    async def _shadow(self, wanted: ScoreInput) -> None:
+    async def _shadow(self, input: ScoreInput) -> None:
         with suppress(FailureError):
             await workflow.execute_activity_method(
-                LeadActivities.score_shadows,
-                wanted,
-                summary=f"shadows of {wanted.lead_id}",
+                ScoreActivities.score_shadows,
+                input,
+                summary=f"shadows of {input.lead_id}",
                 schedule_to_close_timeout=_LIMIT,
                 **policy.MODEL,
             )

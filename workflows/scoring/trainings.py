@@ -15,19 +15,19 @@ _LIMIT = timedelta(hours=6)
 
 @workflow.defn(name=names.WorkflowType.MODEL_TRAINING)
 class ModelTraining:
-    """Learn a model. It never fails: what went wrong is an outcome in the record."""
+    """The training of a model. It never fails: an error is an outcome in the record."""
 
     @workflow.run
-    async def run(self, training: TrainingInput) -> TrainingResult:
+    async def run(self, input: TrainingInput) -> TrainingResult:
         return await endings.settled(
-            training.run, self._train(training), lambda outcome: TrainingResult(outcome=outcome)
+            input.run, self._train(input), lambda outcome: TrainingResult(outcome=outcome)
         )
 
-    async def _train(self, training: TrainingInput) -> TrainingResult:
+    async def _train(self, input: TrainingInput) -> TrainingResult:
         result = await workflow.execute_activity_method(
             TrainingActivities.train_model,
-            training,
-            summary=f"learn {training.order.name}",
+            input,
+            summary=f"learn {input.request.name}",
             task_queue=names.TaskQueue.LEARNING,
             schedule_to_close_timeout=_LIMIT,
             **policy.TRAINING,

@@ -43,7 +43,7 @@ CREATE TABLE scores (
     features jsonb NOT NULL,
     model_version text NOT NULL,
     experiment_id text,
-    shown boolean NOT NULL,
+    visible boolean NOT NULL,
     requested_by text NOT NULL,
     inputs_digest text NOT NULL,
     cost_micros bigint NOT NULL,
@@ -152,7 +152,7 @@ CREATE UNIQUE INDEX experiments_running ON experiments (tenant_id) WHERE status 
 CREATE TABLE checks (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
-    orders jsonb NOT NULL,
+    request jsonb NOT NULL,
     drift jsonb NOT NULL,
     fairness jsonb,
     alerts integer NOT NULL,

@@ -7,7 +7,7 @@ down_revision = "0004"
 
 INDEX = """
 CREATE INDEX scores_by_model
-    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE shown
+    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE visible
 """
 
 

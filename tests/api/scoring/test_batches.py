@@ -282,7 +282,7 @@ class TestComparison:
         assert pair["leads"] == 100
         assert pair["correlation"] == 0
         problem(team.boss.get(f"{SCORING}/leads/l001"), 404, "lead_unscored")
-        assert all(not row["shown"] for row in team.audit())
+        assert all(not row["visible"] for row in team.audit())
 
     @pytest.mark.parametrize(
         ("models", "status", "code"),
