@@ -42,7 +42,7 @@ class TestSchedules:
         (run,) = past(team)
         assert run["outcome"] == "completed"
         assert run["run_id"].startswith("batch.nightly-")
-        shown = team.shown(run["run_id"])
+        shown = team.get_batch(run["run_id"])
         assert (shown["created_by"], shown["counts"]["scored"]) == ("schedule nightly", 3)
         paused = team.boss.post(f"{PATH}/nightly/pause", json={"note": "audit"}).json()
         assert (paused["paused"], paused["note"]) == (True, "audit")
@@ -50,7 +50,7 @@ class TestSchedules:
         wait_until(lambda: [s["id"] for s in team.boss.get(PATH).json()] == ["nightly"])
         team.boss.delete(f"{PATH}/nightly").raise_for_status()
         problem(team.boss.get(f"{PATH}/nightly"), 404, "schedule_unknown")
-        assert team.shown(run["run_id"])["outcome"] == "completed"
+        assert team.get_batch(run["run_id"])["outcome"] == "completed"
 
     def test_temporal_shows_the_same(self, stack: Stack, team: Team) -> None:
         team.boss.post(PATH, json=NIGHTLY).raise_for_status()

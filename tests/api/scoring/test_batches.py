@@ -66,7 +66,7 @@ class TestScores:
         assert by_field["result"]["scored"] == by_path["result"]["scored"] == 1
         assert empty.status_code == 200
         assert empty.json()["empty"] is True
-        shown = team.shown(empty.json()["run_id"])
+        shown = team.get_batch(empty.json()["run_id"])
         assert (shown["outcome"], shown["counts"]["total"]) == ("completed", 0)
 
     def test_bad_leads_are_kept_beside_the_others_and_can_be_tried_again(self, team: Team) -> None:
@@ -151,15 +151,15 @@ class TestPause:
     def test_a_batch_rests_goes_on_and_is_cancelled(self, team: Team) -> None:
         team.fill(15_000)
         run = team.batch()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > 0)
 
         team.boss.post(f"{SCORING}/batches/{run}/pause", json={"note": "lunch"})
-        wait_until(lambda: team.shown(run)["status"] == "paused")
+        wait_until(lambda: team.get_batch(run)["status"] == "paused")
         wait_until(lambda: _rests(team, run))
-        resting = team.shown(run)["counts"]["scored"]
+        resting = team.get_batch(run)["counts"]["scored"]
         assert 0 < resting < 15_000
         team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > resting)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > resting)
         team.boss.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
         events = team.boss.finish(run)
 
@@ -169,14 +169,14 @@ class TestPause:
         assert next(e for e in events if e.type == "batch.paused").data == {"note": "lunch"}
         scored = events[-1].data["result"]["scored"]
         assert resting < scored < 15_000
-        assert team.shown(run)["counts"]["scored"] == scored == len(team.audit())
+        assert team.get_batch(run)["counts"]["scored"] == scored == len(team.audit())
 
 
 def _rests(team: Team, run: str) -> bool:
     """Whether nothing was scored between two looks that the API took."""
-    before = team.shown(run)["counts"]["scored"]
+    before = team.get_batch(run)["counts"]["scored"]
     team.boss.get(f"{AI}/leads", params={"limit": 100}).raise_for_status()
-    return bool(before == team.shown(run)["counts"]["scored"])
+    return bool(before == team.get_batch(run)["counts"]["scored"])
 
 
 class TestModelsThatAsk:
@@ -212,7 +212,7 @@ class TestModelsThatAsk:
         budget = {"scope": "tenant", "hard_micros": 0}
         team.stack.script(queue=[judgement(20) | {"first_delay": 0.3}] * 30)
         run = team.batch(parallel=1)
-        wait_until(lambda: team.shown(run)["counts"]["scored"] >= 3)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] >= 3)
         team.boss.put("/api/v1/budgets/none", json=budget).raise_for_status()
 
         last = team.boss.finish(run)[-1].data
