@@ -23,7 +23,7 @@ class Wired:
     """A worker's activities, one class per noun."""
 
     chat: ChatActivities
-    leads: ScoreActivities
+    scores: ScoreActivities
     batches: BatchActivities
     trainings: TrainingActivities
     checks: CheckActivities
@@ -54,7 +54,7 @@ def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
 
 
 def _leads(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.leads.score_lead, wired.leads.score_shadows, wired.runs.close_run)
+    return (wired.scores.score_lead, wired.scores.score_shadows, wired.runs.close_run)
 
 
 def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:

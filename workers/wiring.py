@@ -49,8 +49,8 @@ async def wired(
     if talks:
         await gateway.warm_up()
     prompts = PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes)
-    registry = ScoringModels(database, starter_rules())
-    scorers = Scorers(registry, gateway, prompts)
+    models = ScoringModels(database, starter_rules())
+    scorers = Scorers(models, gateway, prompts)
     toolbox = McpToolBox(settings, task_server(Todos(database), caller_in_meta))
     try:
         yield Wired(
@@ -65,9 +65,9 @@ async def wired(
                 reconciler=RunReconciler(turns, launches, TemporalEngine(client, settings)),
                 prompts=prompts,
             ),
-            leads=ScoreActivities(Scores(database, lease), scorers),
+            scores=ScoreActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
-            trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
+            trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), models),
             checks=CheckActivities(Checks(database)),
             runs=RunActivities(launches),
         )

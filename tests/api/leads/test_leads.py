@@ -1,4 +1,4 @@
-"""Leads over HTTP: kept, found, scored when they change, and told on the tenant's stream."""
+"""Leads over HTTP: stored, listed, scored when they change, and published on the stream."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +32,13 @@ class TestProfiles:
         api = team.boss
         body = {"profile": {"name": "Ann", "size": "50", "budget": {"eur": [1, 2]}}}
 
-        made = api.put(f"{AI}/leads/a", json=body)
+        created = api.put(f"{AI}/leads/a", json=body)
         again = api.put(f"{AI}/leads/a", json=body)
         other = api.put(f"{AI}/leads/a", json={"profile": {"name": "Bea"}})
 
-        assert [answer.status_code for answer in (made, again, other)] == [201, 200, 200]
-        assert made.json()["profile"] == {"name": "Ann", "size": 50, "budget": {"eur": [1, 2]}}
-        assert made.json()["run_id"]
+        assert [answer.status_code for answer in (created, again, other)] == [201, 200, 200]
+        assert created.json()["profile"] == {"name": "Ann", "size": 50, "budget": {"eur": [1, 2]}}
+        assert created.json()["run_id"]
         assert again.json()["run_id"] is None
         assert api.get(f"{AI}/leads/a").json()["profile"] == {"name": "Bea"}
 
@@ -85,14 +85,14 @@ class TestProfiles:
         team.score("l3")
 
         def ids(**query: Any) -> list[str]:
-            found, cursor = list[str](), None
+            listed, cursor = list[str](), None
             while True:
                 more = {"cursor": cursor} if cursor else {}
                 page = team.boss.get(f"{AI}/leads", params=query | more | {"limit": 5})
                 body = page.raise_for_status().json()
-                found += [item["id"] for item in body["items"]]
+                listed += [item["id"] for item in body["items"]]
                 if (cursor := body["next_cursor"]) is None:
-                    return found
+                    return listed
 
         assert sorted(ids()) == sorted(f"l{n}" for n in range(12))
         assert ids(sort="score")[0] == "l3"
@@ -118,8 +118,8 @@ class TestProfiles:
         query = "SELECT count(*) FROM {} t WHERE tenant_id = %s AND t::text ~ 'gone|Zanzibar'"
         with as_owner(stack) as owner:
             for table in TRACES:
-                found = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
-                assert found == (0,), table
+                row = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
+                assert row == (0,), table
         team.put("other", name="Bea")
         events = Stream(team.boss, after=0).sees(4)
         forgotten = [event["data"] for event in events if event["type"] == "lead.forgotten"]
@@ -127,7 +127,7 @@ class TestProfiles:
 
 
 class TestImport:
-    def test_a_file_is_loaded_once_and_its_bad_lines_are_told(self, team: Team) -> None:
+    def test_a_file_is_loaded_once_and_its_bad_lines_are_reported(self, team: Team) -> None:
         text = "id,name,size,outcome\na,Ann,5,won\nb,Bea,many,\nc,Cid,7,\na,Ann,5,won\n"
 
         first, again = team.load(text), team.load(text)
@@ -211,7 +211,7 @@ class TestOnDemand:
         run = team.boss.run(scored["run_id"])
         assert (run["kind"], run["outcome"], run["subject_id"]) == ("score", "completed", "a")
 
-    def test_without_a_wish_to_wait_the_run_is_told(self, team: Team) -> None:
+    def test_without_a_wish_to_wait_the_run_is_returned(self, team: Team) -> None:
         team.put("a", name="Ann")
         key = {"Idempotency-Key": "once"}
 
@@ -259,10 +259,10 @@ class TestOnDemand:
         assert (scored["score"], scored["confidence"]) == (81, 0.7)
         parts = {c["factor"]: c["contribution"] for c in scored["components"]}
         assert parts == {"average": 50, "bakery": 30.5, "rest": 0.5}
-        asked = [entry["user_text"] for entry in team.stack.journal()][-2:]
-        assert "bakers" in asked[0]
-        assert "bakery" in asked[0]
-        assert not any("Zanzibar" in text or "z@x.org" in text for text in asked)
+        prompts = [entry["user_text"] for entry in team.stack.journal()][-2:]
+        assert "bakers" in prompts[0]
+        assert "bakery" in prompts[0]
+        assert not any("Zanzibar" in text or "z@x.org" in text for text in prompts)
         assert scored["model_version"] == model
         assert scored["features"] == {"industry": "bakery"}
 
@@ -274,12 +274,12 @@ class TestOnDemand:
 
         answer = team.boss.post(f"{SCORING}/leads", json={"lead_id": "a"}, headers=wait)
 
-        found = problem(answer, 409, "model_credentials")
-        assert team.boss.run(found["run_id"])["outcome"] == "failed"
+        failure = problem(answer, 409, "model_credentials")
+        assert team.boss.run(failure["run_id"])["outcome"] == "failed"
         problem(team.boss.get(f"{SCORING}/leads/a"), 404, "lead_unscored")
 
 
-class TestOffline:
+class TestOfflineScores:
     def test_what_is_no_language_model_does_not_judge(self, offline_stack: Stack) -> None:
         team = Team(offline_stack)
         model = team.model("judge", judge={}, champion=False)
@@ -311,9 +311,9 @@ class TestOnChange:
         assert scores[0] == 50
         assert scores[-1] == 90
         assert len(scores) <= 5
-        told = stream.events[-1]["data"]
-        assert told["reasoning"].startswith("90: +40.0 ")
-        assert told["before"] is not None
+        data = stream.events[-1]["data"]
+        assert data["reasoning"].startswith("90: +40.0 ")
+        assert data["before"] is not None
 
     def test_the_same_event_again_changes_nothing(self, team: Team) -> None:
         team.put("a", name="Ann")
@@ -341,8 +341,8 @@ class TestOnChange:
         team.boss.finish(first["run_id"])
         assert team.current("a")["score"] == 70
         assert again == {"added": [], "run_id": None}
-        (kept,) = team.boss.get(f"{AI}/leads/a/events").json()
-        assert datetime.fromisoformat(kept["time"]) <= datetime.now(UTC) + timedelta(seconds=30)
+        (stored,) = team.boss.get(f"{AI}/leads/a/events").json()
+        assert datetime.fromisoformat(stored["time"]) <= datetime.now(UTC) + timedelta(seconds=30)
 
     def test_an_event_of_the_future_is_refused_with_its_fellows(self, team: Team) -> None:
         team.put("a", name="Ann")
@@ -373,8 +373,8 @@ class TestOnChange:
             wait_until(lambda: owner.execute(waiting).fetchone() == (2,))
             owner.execute("ROLLBACK")
 
-        kept = [answer.result().raise_for_status().json()["added"] for answer in answers]
-        assert sorted(kept[0] + kept[1]) == [event["id"] for event in events]
+        added = [answer.result().raise_for_status().json()["added"] for answer in answers]
+        assert sorted(added[0] + added[1]) == [event["id"] for event in events]
 
     @pytest.mark.parametrize(
         "event",
@@ -428,11 +428,11 @@ class TestSockets:
         ):
             assert other.subprotocol == "perdure"
             team.put("a", name="Ann")
-            told = [json.loads(socket.recv(timeout=30)) for socket in (one, other)]
+            events = [json.loads(socket.recv(timeout=30)) for socket in (one, other)]
 
-        assert told[0] == told[1]
-        assert told[0]["type"] == "lead.scored"
-        assert told[0]["data"]["lead_id"] == "a"
+        assert events[0] == events[1]
+        assert events[0]["type"] == "lead.scored"
+        assert events[0]["data"]["lead_id"] == "a"
 
     def test_nobody_unknown_or_of_another_tenant_is_told(self, stack: Stack, team: Team) -> None:
         with pytest.raises(InvalidStatus) as refused:
@@ -459,10 +459,10 @@ class TestOutcomes:
     def test_an_outcome_is_kept(self, team: Team) -> None:
         team.put("a", name="Ann")
 
-        kept = outcome(team.boss, "a", outcome="won", when="2026-11-01T00:00:00Z", value=10.5)
+        won = outcome(team.boss, "a", outcome="won", when="2026-11-01T00:00:00Z", value=10.5)
 
-        assert kept.json()["outcome_value"] == 10.5
-        assert kept.json()["outcome_at"] == "2026-11-01T00:00:00Z"
+        assert won.json()["outcome_value"] == 10.5
+        assert won.json()["outcome_at"] == "2026-11-01T00:00:00Z"
         again = outcome(team.boss, "a", outcome="won")
         assert (again.json()["outcome_at"], again.json()["outcome_value"]) == (
             "2026-11-01T00:00:00Z",

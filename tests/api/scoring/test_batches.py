@@ -17,7 +17,7 @@ def team(stack: Stack) -> Team:
     return Team(stack)
 
 
-class TestScores:
+class TestScoring:
     def test_each_lead_is_scored_once_and_the_events_tell_how_far_it_is(self, team: Team) -> None:
         model = team.model()
         ids = team.fill(2_500, industry="software")
@@ -27,9 +27,9 @@ class TestScores:
 
         assert [event.type for event in events[:2]] == ["run.accepted", "batch.started"]
         assert events[1].data["total"] == 2_500
-        told = [event.data for event in events if event.type == "batch.progressed"]
-        assert told[-1]["scored"] == 2_500
-        assert all(before["scored"] <= after["scored"] for before, after in pairwise(told))
+        progress = [event.data for event in events if event.type == "batch.progressed"]
+        assert progress[-1]["scored"] == 2_500
+        assert all(before["scored"] <= after["scored"] for before, after in pairwise(progress))
         assert events[-1].data["outcome"] == "completed"
         assert events[-1].data["result"] == {"total": 2_500, "scored": 2_500, "failed": 0}
         rows = team.audit()
@@ -48,8 +48,8 @@ class TestScores:
             team = Team(stack)
             team.load("\n".join([header, *rows]))
             team.finished()
-            kept = ("score", "components", "inputs_digest")
-            scores.append({row["lead_id"]: [row[name] for name in kept] for row in team.audit()})
+            columns = ("score", "components", "inputs_digest")
+            scores.append({row["lead_id"]: [row[name] for name in columns] for row in team.audit()})
 
         assert scores[0] == scores[1]
         assert len(scores[0]) == 200
@@ -66,8 +66,8 @@ class TestScores:
         assert by_field["result"]["scored"] == by_path["result"]["scored"] == 1
         assert empty.status_code == 200
         assert empty.json()["empty"] is True
-        shown = team.get_batch(empty.json()["run_id"])
-        assert (shown["outcome"], shown["counts"]["total"]) == ("completed", 0)
+        batch = team.get_batch(empty.json()["run_id"])
+        assert (batch["outcome"], batch["counts"]["total"]) == ("completed", 0)
 
     def test_bad_leads_are_kept_beside_the_others_and_can_be_tried_again(self, team: Team) -> None:
         team.fill(3)

@@ -92,7 +92,7 @@ class TestChance:
 
         # Chi-squared that one of a thousand exceeds, for one degree of freedom less than bins.
         assert chance(one, one) * 500 == pytest.approx(quantile, rel=0.04)
-        assert chance(one, one, looks=20) > chance(one, one)
+        assert chance(one, one, indices=20) > chance(one, one)
 
     def test_an_empty_bin_counts_as_half_a_lead(self) -> None:
         before = histogram(["a"] * 50 + ["b"] * 50)
@@ -103,10 +103,10 @@ class TestChance:
         assert chance(unknown, now) < chance(before, now)
 
     def test_rare_texts_are_counted_together(self) -> None:
-        found = histogram(["a"] * 20 + ["b"] * 5 + ["c"] * 4 + ["d"])
+        shape = histogram(["a"] * 20 + ["b"] * 5 + ["c"] * 4 + ["d"])
 
-        assert found.levels == ("a", "b")
-        assert found.shares[2] == pytest.approx(5 / 30)
+        assert shape.levels == ("a", "b")
+        assert shape.shares[2] == pytest.approx(5 / 30)
         assert histogram(["a", "b"]).levels == ("a",)
 
 
@@ -128,7 +128,7 @@ class TestReads:
         assert "Sort Key: scores.calculated_at" not in plan
 
 
-class TestRules:
+class TestDrift:
     def test_too_few_leads_tell_nothing(self) -> None:
         draw = random.Random(1)
         many, few = leads(draw, 30), leads(draw, 29, shift=3)
@@ -228,13 +228,13 @@ class TestFirstScores:
         team.fill(1_000, industry="retail")
         assert team.finished()["outcome"] == "completed"
 
-        found = checked(team)
+        check = checked(team)
 
-        (drift,) = found["drift"]
-        assert (drift["compared_with"], found["alerts"]) == ("first scores", 1)
+        (drift,) = check["drift"]
+        assert (drift["compared_with"], check["alerts"]) == ("first scores", 1)
         assert set(drift["moved"]) == {"industry", "score"}
-        kept = team.boss.get(f"{SCORING}/models/{model}").json()["baseline"]
-        assert kept["score"]["leads"] == 1_000
+        baseline = team.boss.get(f"{SCORING}/models/{model}").json()["baseline"]
+        assert baseline["score"]["leads"] == 1_000
         with as_owner(team.stack) as owner:
             owner.execute(
                 "DELETE FROM scores WHERE tenant_id = %s AND calculated_at < now() - "

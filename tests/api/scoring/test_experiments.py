@@ -1,4 +1,4 @@
-"""Experiments: which model scores a lead, what nobody is shown, and what arms came to."""
+"""Experiments: which model scores a lead, shadow arms, and the results of arms."""
 
 from typing import Any
 
