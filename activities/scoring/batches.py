@@ -68,7 +68,7 @@ class BatchActivities:
             page = await self._batches.next_page(input, after, scored, again=attempt > 1)
             leads = page.job.leads
             if page.cancelling:
-                raise RunCancelled
+                raise RunCancelled(run_id=input.run.run_id)
             if not leads:
                 return _result(page.batch)
             if page.batch.paused:

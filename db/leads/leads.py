@@ -125,7 +125,7 @@ WHERE l.tenant_id = %(tenant)s AND l.id = %(lead)s
 async def _read(connection: Connection, caller: Principal, lead_id: str) -> Lead:
     row = await one(connection, _READ, _key(caller, lead_id))
     if row is None:
-        raise LeadUnknown
+        raise LeadUnknown(lead_id=lead_id)
     return Lead.model_validate(row)
 
 
@@ -162,7 +162,7 @@ async def _lock(
     times = {"times": [event.time for event in events]}
     row = await one(connection, _LOCK, _key(caller, lead_id) | times)
     if row is None:
-        raise LeadUnknown
+        raise LeadUnknown(lead_id=lead_id)
     if row["ahead"] is not None:
         raise _event_ahead(row["ahead"], events)
 
@@ -220,7 +220,7 @@ async def _set_outcome(
 ) -> None:
     values = _key(caller, lead_id) | outcome.model_dump()
     if await one(connection, _SET_OUTCOME, values) is None:
-        raise LeadUnknown
+        raise LeadUnknown(lead_id=lead_id)
 
 
 _DELETE = """
@@ -231,7 +231,7 @@ DELETE FROM leads WHERE tenant_id = %(tenant)s AND id = %(lead)s RETURNING 1
 
 async def _delete(connection: Connection, caller: Principal, lead_id: str) -> None:
     if await one(connection, _DELETE, _key(caller, lead_id)) is None:
-        raise LeadUnknown
+        raise LeadUnknown(lead_id=lead_id)
 
 
 class _SortKey(NamedTuple):

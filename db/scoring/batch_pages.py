@@ -141,7 +141,7 @@ async def count(connection: Connection, run: RunRef, scored: int, failed: int) -
     """
     row = await one(connection, _COUNT, run.key | {"scored": scored, "failed": failed})
     if row is None:
-        raise RunFinished("This batch has ended.")
+        raise RunFinished("This batch has ended.", run_id=run.run_id)
     if row["due"]:
         await report(connection, run)
     return BatchProgress(scored=row["scored"], failed=row["failed"], paused=row["paused"])
@@ -192,7 +192,7 @@ async def get(connection: Connection, run: RunRef) -> Batch:
     """Return one batch as the API shows it. Raises BatchUnknown."""
     rows = await _select(connection, run.tenant_id, run.run_id, None, 1)
     if not rows:
-        raise BatchUnknown
+        raise BatchUnknown(run_id=run.run_id)
     return _batch(rows[0])
 
 

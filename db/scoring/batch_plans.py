@@ -22,7 +22,7 @@ async def resolve(connection: Connection, tenant_id: str, request: BatchRequest)
         return plan
     experiment = await experiments.get(connection, tenant_id, request.experiment)
     if experiment.status is not ExperimentStatus.RUNNING:
-        raise ExperimentStopped
+        raise ExperimentStopped(experiment_id=experiment.id)
     await plans.check_arms(connection, tenant_id, experiment.arms)
     return plan.model_copy(
         update={
@@ -42,7 +42,7 @@ SELECT 1 FROM batches WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 async def check_exists(connection: Connection, tenant_id: str, run_id: str) -> None:
     """Raise BatchUnknown if there is no such batch."""
     if await one(connection, _EXISTS, {"tenant": tenant_id, "run": run_id}) is None:
-        raise BatchUnknown
+        raise BatchUnknown(run_id=run_id)
 
 
 async def _check_source(connection: Connection, tenant_id: str, selection: Selection) -> None:

@@ -85,7 +85,7 @@ class Batches:
                 await _accept(connection, run, input.user_id, input.request, plan)
             batch = await _load(connection, run)
             if batch.cancelling and not batch.finished:
-                raise RunCancelled
+                raise RunCancelled(run_id=run.run_id)
             await lifecycle.begin(connection, run, attempt)
             total, failed = batch.total, batch.failed
             if total is None:
@@ -172,7 +172,7 @@ class Batches:
 async def _load(connection: Connection, run: RunRef) -> BatchRecord:
     batch = await batch_pages.load(connection, run)
     if batch is None:
-        raise RunUnknown("This batch was deleted.")
+        raise RunUnknown("This batch was deleted.", run_id=run.run_id)
     return batch
 
 

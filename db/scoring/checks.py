@@ -82,7 +82,7 @@ class Checks:
         async with self._database.transaction(caller.tenant_id) as connection:
             rows = await _select(connection, caller.tenant_id, run_id, None, 1)
         if not rows:
-            raise CheckUnknown
+            raise CheckUnknown(run_id=run_id)
         return Check.model_validate(rows[0])
 
     async def _models(self, ref: CheckRef) -> list[MonitoredModel]:

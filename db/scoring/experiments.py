@@ -68,7 +68,8 @@ SELECT {_COLUMNS} FROM experiments WHERE tenant_id = %(tenant)s AND id = %(id)s
 
 async def get(connection: Connection, tenant_id: str, experiment_id: str) -> Experiment:
     """Return one experiment, within a transaction. Raises ExperimentUnknown."""
-    return _experiment(await one(connection, _GET, {"tenant": tenant_id, "id": experiment_id}))
+    row = await one(connection, _GET, {"tenant": tenant_id, "id": experiment_id})
+    return _experiment(row, experiment_id)
 
 
 _BEGIN = f"""
@@ -85,11 +86,11 @@ async def _begin(connection: Connection, caller: Principal, new: NewExperiment) 
         "filter": Jsonb(new.filter.model_dump(mode="json")) if new.filter else None,
     }
     try:
-        return _experiment(await one(connection, _BEGIN, values))
+        return _experiment(await one(connection, _BEGIN, values), new.id)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name == "experiments_running":
             raise ExperimentRunning from None
-        raise ExperimentExists from None
+        raise ExperimentExists(experiment_id=new.id) from None
 
 
 _STOP = f"""
@@ -100,12 +101,13 @@ WHERE tenant_id = %(tenant)s AND id = %(id)s RETURNING {_COLUMNS}
 
 
 async def _stop(connection: Connection, tenant_id: str, experiment_id: str) -> Experiment:
-    return _experiment(await one(connection, _STOP, {"tenant": tenant_id, "id": experiment_id}))
+    row = await one(connection, _STOP, {"tenant": tenant_id, "id": experiment_id})
+    return _experiment(row, experiment_id)
 
 
-def _experiment(row: dict[str, Any] | None) -> Experiment:
+def _experiment(row: dict[str, Any] | None, experiment_id: str) -> Experiment:
     if row is None:
-        raise ExperimentUnknown
+        raise ExperimentUnknown(experiment_id=experiment_id)
     return Experiment.model_validate(row)
 
 

@@ -72,7 +72,7 @@ class ScoringModels:
         async with self._database.transaction(caller.tenant_id) as connection:
             before = await _locked(connection, caller, model)
             if before.status is ModelStatus.RETIRED:
-                raise ModelRetired
+                raise ModelRetired(model=model)
             if before.status is not ModelStatus.CANDIDATE:
                 return before
             if before.created_by == caller.user_id:
@@ -87,9 +87,9 @@ class ScoringModels:
         async with self._database.transaction(caller.tenant_id) as connection:
             before = await _locked(connection, caller, model)
             if before.status is ModelStatus.RETIRED:
-                raise ModelRetired
+                raise ModelRetired(model=model)
             if before.status is ModelStatus.CANDIDATE:
-                raise ModelNotApproved("A candidate must be approved first.")
+                raise ModelNotApproved("A candidate must be approved first.", model=model)
             await _demote(connection, caller.tenant_id)
             promoted = await _promote(connection, caller, model)
             await _record(connection, caller, "model.promoted", model)
@@ -178,7 +178,7 @@ SELECT {_COLUMNS} FROM scoring_models WHERE {_THIS}
 async def _get(connection: Connection, tenant_id: str, model: str) -> ScoringModel:
     row = await one(connection, _GET, {"tenant": tenant_id, "model": model})
     if row is None:
-        raise ModelUnknown(f"There is no model {model!r}.")
+        raise ModelUnknown(f"There is no model {model!r}.", model=model)
     return ScoringModel.model_validate(row)
 
 
@@ -273,7 +273,7 @@ WHERE tenant_id = %(tenant)s AND status = 'running' AND arm->>'model' = %(model)
 async def _check_unused(connection: Connection, tenant_id: str, model: str) -> None:
     row = await one(connection, _IN_USE, {"tenant": tenant_id, "model": model})
     if row is not None:
-        raise ModelInUse(f"The experiment {row['id']} uses this model.")
+        raise ModelInUse(f"The experiment {row['id']} uses this model.", model=model)
 
 
 _RETIRE = f"""

@@ -51,11 +51,11 @@ async def check(
     statuses = await _statuses(connection, tenant_id, models)
     for model in models:
         if model not in statuses:
-            raise ModelUnknown(f"There is no model {model!r}.")
+            raise ModelUnknown(f"There is no model {model!r}.", model=model)
         if statuses[model] is ModelStatus.RETIRED:
-            raise ModelRetired(f"The model {model} is retired.")
+            raise ModelRetired(f"The model {model} is retired.", model=model)
         if statuses[model] is ModelStatus.CANDIDATE and model in visible:
-            raise ModelNotApproved(f"The model {model} is not approved yet.")
+            raise ModelNotApproved(f"The model {model} is not approved yet.", model=model)
 
 
 _STATUSES = """

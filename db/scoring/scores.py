@@ -50,7 +50,7 @@ class Scores:
             await rescores.take(connection, run, input.lead_id)
             job = await _read(connection, input, user)
         if not job.leads:
-            raise LeadUnknown
+            raise LeadUnknown(lead_id=input.lead_id)
         return job
 
     async def finish(
@@ -98,7 +98,7 @@ class Scores:
         async with self._database.transaction(caller.tenant_id) as connection:
             score = await _of_run(connection, run)
         if score is None:
-            raise LeadUnscored("This run has made no score.")
+            raise LeadUnscored("This run has made no score.", run_id=run_id)
         return score
 
     async def check(self, caller: Principal, model: str | None) -> None:
@@ -118,7 +118,7 @@ class Scores:
                 connection, caller.tenant_id, lead_id, cursor, limit + 1, hidden=hidden
             )
         if row is None:
-            raise LeadUnscored
+            raise LeadUnscored(lead_id=lead_id)
         history = cursors.page(
             rows,
             limit,
