@@ -9,7 +9,7 @@ from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from activities.tools.calls import ToolActivities
 from domain.names import TaskQueue
@@ -27,7 +27,7 @@ class Wired:
     turns: TurnActivities
     steps: StepActivities
     tools: ToolActivities
-    leads: LeadActivities
+    scores: ScoreActivities
     batches: BatchActivities
     trainings: TrainingActivities
     checks: CheckActivities
@@ -57,7 +57,7 @@ def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
 
 
 def _leads(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.leads.score_lead, wired.leads.score_shadows, wired.runs.close_run)
+    return (wired.scores.score_lead, wired.scores.score_shadows, wired.runs.close_run)
 
 
 def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
