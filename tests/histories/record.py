@@ -216,7 +216,8 @@ def main() -> None:
                     continue
                 run = getattr(recorder, branch)()
                 history = asyncio.run(ended(stack.ready["temporal"], run))
-                assert recorder.outcome(run) == outcome, branch
+                came_to = recorder.outcome(run)
+                assert came_to == outcome, f"{branch}: {came_to}"
                 file_of(workflow, branch).write_text(scrubbed(history))
                 sys.stdout.write(f"{branch}: {len(history.events)} events\n")
 
