@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from activities.chat import context
-from domain.errors import ModelFailed
 from domain.gateway.completions import PromptMessage, ToolCall
+from domain.gateway.errors import ContextTooLong
 from testing.problems import problem
 from testing.prompts import prompts
 from testing.stack import Api, Stack
@@ -140,7 +140,7 @@ class TestFit:
     )
 
     def test_the_oldest_results_are_left_out_first(self) -> None:
-        kept = context.fitted(self.MESSAGES, 520, words)
+        kept = context.without_old_results(self.MESSAGES, 520, words)
 
         assert kept is not None
         texts = [message.text for message in kept if message.role == "tool"]
@@ -148,13 +148,11 @@ class TestFit:
         assert texts[1:] == ["middle " * 200, "new " * 200]
 
     def test_the_results_of_the_last_step_stay(self) -> None:
-        assert context.fitted(self.MESSAGES, 100, words) is None
-        kept = context.fitted(self.MESSAGES, 320, words)
+        assert context.without_old_results(self.MESSAGES, 100, words) is None
+        kept = context.without_old_results(self.MESSAGES, 320, words)
         assert kept is not None
         assert kept[-1].text == "new " * 200
 
     def test_what_cannot_be_cut_any_more_is_an_error(self) -> None:
-        with pytest.raises(ModelFailed) as failure:
-            context.clipped(self.MESSAGES, 10, words)
-
-        assert (failure.value.code, failure.value.retryable) == ("context_too_long", False)
+        with pytest.raises(ContextTooLong):
+            context.clip(self.MESSAGES, 10, words)
