@@ -65,7 +65,9 @@ class ForkServer:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "testing.fork_server", str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        # Rich asks for the width when it is imported.
+        environ = os.environ | {"COLUMNS": "120"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
 
     def close(self) -> None:
         """End it, and all that it forked."""

@@ -153,9 +153,14 @@ class LocalStack(Stack):
     """`perdure up` in a data directory, with a provider; `workers=0` leaves those to the test."""
 
     def __init__(
-        self, data_dir: Path, workers: int = 1, environ: dict[str, str] | None = None
+        self,
+        data_dir: Path,
+        workers: int = 1,
+        environ: dict[str, str] | None = None,
+        root: Path = ROOT,
     ) -> None:
-        super().__init__(data_dir, environ or {})
+        # `perdure up` starts its parts without the current folder on their path.
+        super().__init__(data_dir, {"PYTHONPATH": str(root), **(environ or {})})
         self._workers = workers
 
     def __enter__(self) -> Self:
@@ -170,7 +175,7 @@ class LocalStack(Stack):
     def _start(self) -> None:
         command = ["up", "--data-dir", str(self.data_dir), "--workers", str(self._workers)]
         ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
-        up = self.spawn([sys.executable, "-m", "cli", *command, *ports])
+        up = self.spawn([sys.executable, "-P", "-m", "cli", *command, *ports])
         assert up.stdout is not None
         line = up.stdout.readline()
         assert line.startswith("ready "), f"`perdure up` said {line!r}"

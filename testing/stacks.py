@@ -146,11 +146,22 @@ class Stacks:
         with self._locked(name):
             home = Home(self.folder / name)
             if (text := home.read("stack.json")) is None:
-                home.write("stack.json", json.dumps(self._start(name, environ)))
-                text = home.read("stack.json")
+                text = json.dumps(self._start_once(home, name, environ))
+                home.write("stack.json", text)
             return SharedStack(
-                home.path, environ, namespace=name, forks=self.forks, **json.loads(text or "{}")
+                home.path, environ, namespace=name, forks=self.forks, **json.loads(text)
             )
+
+    def _start_once(self, home: Home, name: str, environ: dict[str, str]) -> dict[str, Any]:
+        """Start a stack, or say at once why it could not be started before."""
+        assert home.read("failed") is None, home.read("failed")
+        with home.locked():
+            home.secret()
+        try:
+            return self._start(name, environ)
+        except Exception as error:
+            home.write("failed", f"The stack {name} could not be started: {error}")
+            raise
 
     def _start(self, name: str, environ: dict[str, str]) -> dict[str, Any]:
         postgres, address = self._services()
@@ -158,11 +169,8 @@ class Stacks:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         asyncio.run(_make_namespace(address, name))
         database_url = postgres.replace("/postgres?", f"/{name}?")
-        home = Home(self.folder / name)
-        with home.locked():
-            home.secret()
         stack = SharedStack(
-            home.path,
+            self.folder / name,
             environ,
             {"temporal": address},
             namespace=name,
@@ -222,7 +230,8 @@ class Stacks:
 def _start_processes(stack: SharedStack) -> None:
     """Migrate, then the API and the workers, all at once; fails with what they said."""
     owner = {"PERDURE_DATABASE_OWNER_URL": stack.database_url % "postgres"}
-    stack.forks.run(stack.forked("database", "cli.__main__", "prepare", **owner))
+    code = stack.forks.run(stack.forked("database", "cli.__main__", "prepare", **owner))
+    assert code == 0, stack.log("database")
     port = str(ports.choose(0, "--port"))
     stack.fork("api", "cli.__main__", "api", "--port", port)
     for name, roles in _ROLES.items():

@@ -54,7 +54,7 @@ def run(stack: Stack, quick: bool) -> list[Row]:
 def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
     ours, floors, events = [], [], []
     for _ in range(rounds):
-        tenant = _filled(stack, size)
+        tenant = fill(stack, size)
         told = load.run(
             "scoring:bare",
             url=url_of(stack, owner=False),
@@ -79,7 +79,7 @@ def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
 
 def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
     """The same leads asked for and changed, and a chat, first idle and then while a batch runs."""
-    tenant, us = _filled(stack, size), {"api": stack.ready["api"]}
+    tenant, us = fill(stack, size), {"api": stack.ready["api"]}
     us["token"] = stack.token("bench", "admin", tenant)
     api, places = _api(stack, tenant), iter(range(1, size))
 
@@ -138,7 +138,7 @@ def _turns(api: Api, count: int) -> list[float]:
 
 def _shared(stack: Stack, size: int) -> list[Row]:
     """Three batches of one tenant, and one of another: what the other gets while all run."""
-    large, small = _filled(stack, size), _filled(stack, size // 2)
+    large, small = fill(stack, size), fill(stack, size // 2)
     crowd = _api(stack, large)
     runs = [_begin(crowd) for _ in range(3)]
     alone = _api(stack, small)
@@ -157,7 +157,7 @@ def _shared(stack: Stack, size: int) -> list[Row]:
 
 def _killed(stack: Stack, size: int, times: int) -> list[Row]:
     """A batch whose worker is killed again and again, and what that did to the leads."""
-    tenant = _filled(stack, size)
+    tenant = fill(stack, size)
     api = _api(stack, tenant)
     run_id, gaps = _begin(api), []
     for time_number in range(times):
@@ -188,7 +188,7 @@ def _scored(api: Api, run_id: str) -> int:
 
 
 def _memory(stack: Stack, size: int) -> list[Row]:
-    tenant = _filled(stack, size)
+    tenant = fill(stack, size)
     api, seen = _api(stack, tenant), list[float]()
     pid = stack.pid("batch-1")
     begun = time.perf_counter()
@@ -218,7 +218,8 @@ def _begin(api: Api) -> str:
     return str(answer.json()["run_id"])
 
 
-def _filled(stack: Stack, count: int) -> str:
+def fill(stack: Stack, count: int) -> str:
+    """Give a new tenant so many leads, and return its name."""
     tenant = f"bench-{uuid4().hex[:8]}"
     values: dict[str, Any] = {"tenant": tenant, "count": count}
     with as_owner(stack) as owner:

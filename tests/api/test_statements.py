@@ -27,10 +27,16 @@ def statements() -> Iterator[tuple[str, str]]:
 
 
 def numbered(statement: str) -> str:
-    """The statement with the server's numbers for the driver's named parameters."""
-    names = list(dict.fromkeys(_PARAMETER.findall(statement)))
-    text = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement)
-    return text.replace("%%", "%")
+    """The statement with the server's numbers for the driver's parameters, named or not."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1] or f"{len(names)}"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PARAMETER.sub(number, statement).replace("%%", "%")
 
 
 STATEMENTS = dict(statements())

@@ -11,11 +11,14 @@ from testing.stack import Api, Event, Stack, shown_text
 from testing.temporal_runs import terminate
 from testing.waiting import wait_until
 
+# Scores are seen by all of their tenant: this one has none.
+TENANT = "floor"
+
 
 @pytest.fixture
 def api(stack: Stack) -> Api:
     """A user without threads."""
-    return stack.client(f"user-{uuid.uuid4().hex}")
+    return stack.client(f"user-{uuid.uuid4().hex}", tenant=TENANT)
 
 
 def slow(seconds: float, marker: str = "") -> str:
@@ -87,7 +90,7 @@ class TestQueue:
         thread = api.thread()
         first = api.say(thread, "[[fault:hang]]")
         second = api.say(thread, "second")
-        terminate(stack, first)
+        terminate(stack, first, TENANT)
 
         assert api.run(first)["outcome"] == "terminated"
         assert outcome(api, first) == "terminated"

@@ -12,11 +12,14 @@ from testing.problems import problem
 from testing.prompts import prompts
 from testing.stack import Api, Event, Stack, parse, shown_text
 
+# Scores are seen by all of their tenant: this one has none.
+TENANT = "turns"
+
 
 @pytest.fixture
 def api(stack: Stack) -> Api:
     """A user without threads and tasks."""
-    return stack.client(f"user-{uuid.uuid4().hex}")
+    return stack.client(f"user-{uuid.uuid4().hex}", tenant=TENANT)
 
 
 def calls_of(events: list[Event]) -> list[dict[str, Any]]:

@@ -158,7 +158,8 @@ class TestBatches:
         check(team, run, 20)
         site.stack.forget_script()
         calls = team.boss.get("/api/v1/usage/calls", params={"run_id": run, "limit": 100}).json()
-        assert 20 <= len(calls["items"]) <= 22
+        lost = len(site.fleet.seen(run, "score_chunk", "before")) - 1
+        assert 20 <= len(calls["items"]) <= 20 + 2 * lost
 
     def test_a_batch_that_rests_still_does_when_its_worker_comes_back(
         self, site: Site, team: Team
