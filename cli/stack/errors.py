@@ -35,7 +35,7 @@ class PostgresMissing(Unavailable):
 
 
 class PostgresUserMissing(Unavailable):
-    """PostgreSQL does not run as root, and a user for it could not be made."""
+    """PostgreSQL does not run as root, and a user for it could not be created."""
 
     code = "postgres_user_missing"
 
