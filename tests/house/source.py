@@ -23,6 +23,12 @@ def ours() -> list[Path]:
     return [path for path in tracked("*.py") if name(path).split("/")[0] in FOLDERS]
 
 
+def project() -> list[Path]:
+    """List the modules of the product, of what tests it and of what measures it."""
+    rooms = (*FOLDERS, "testing", "benchmarks")
+    return [path for path in tracked("*.py") if name(path).split("/")[0] in rooms]
+
+
 def name(path: Path) -> str:
     """Return a file's path in the repository."""
     return path.relative_to(ROOT).as_posix()
