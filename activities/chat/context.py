@@ -1,4 +1,4 @@
-"""Context: what of a conversation a model is shown, counted in the model's own tokens."""
+"""Context: the part of a conversation that a prompt has, counted in the model's own tokens."""
 
 from collections.abc import Callable, Sequence
 

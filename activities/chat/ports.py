@@ -1,4 +1,4 @@
-"""What turns need: their record and that of their steps."""
+"""Ports of turns: their record and that of their steps."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""How soon the stack is back: after killed processes, on request, and from nothing."""
+"""Recovery of the stack: after killed processes, on request, and from nothing."""
 
 import json
 import os

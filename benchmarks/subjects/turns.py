@@ -1,4 +1,4 @@
-"""What the stack adds to a turn, and how many turns it can take, beside a bare workflow."""
+"""Turns: what the stack adds to each, and its capacity, beside a bare workflow."""
 
 import sys
 from collections.abc import Iterator

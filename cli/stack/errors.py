@@ -1,4 +1,4 @@
-"""What can go wrong with the stack on one machine."""
+"""Errors of the stack on one machine."""
 
 from domain.errors import Conflict, Unavailable
 

@@ -1,4 +1,4 @@
-"""Conversations: what of a thread a model is shown, in the order in which it was said."""
+"""Conversations: the part of a thread that a prompt has, in the order in which it was said."""
 
 from typing import Any
 
