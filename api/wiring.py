@@ -16,17 +16,20 @@ from api.runs.streaming import Hub
 from db.chat.threads import Threads
 from db.chat.turns import Turns
 from db.endings import ON_END
+from db.gateway import erasure as gateway_erasure
 from db.gateway.alerts import Alerts
 from db.gateway.budgets import Budgets
 from db.gateway.cache import CachedAnswers
 from db.gateway.prompts import PromptVersions
 from db.gateway.routes import RouteOverrides
 from db.gateway.usage import UsageReports
+from db.leads import erasure as leads_erasure
 from db.leads.leads import Leads
 from db.runs.events import Events
 from db.runs.feeds import Feeds
 from db.runs.leases import Leases
 from db.runs.runs import Runs
+from db.scoring import erasure as scoring_erasure
 from db.scoring.audits import ScoreAudits
 from db.scoring.batch_reports import BatchReports
 from db.scoring.batches import Batches
@@ -39,6 +42,13 @@ from db.session import Database
 from db.tools.calls import ToolCalls
 from domain.scoring.batches import LONGEST_ANSWER_TOKENS, LONGEST_PROMPT_TOKENS
 from domain.settings import Settings
+
+# Runs come before the requests for them: an attempt that begins locks them in this order.
+FORGETTERS = (
+    scoring_erasure.forget_lead,
+    gateway_erasure.forget_lead,
+    leads_erasure.forget_lead,
+)
 
 
 async def build_parts(

@@ -26,15 +26,15 @@ factor = "demo"
 event = "demo"
 within_days = 30
 points = 20
-most = 40
+max_points = 40
 """
 
 
 def judgement(score: float) -> dict[str, Any]:
-    """What a language model says of a lead."""
+    """Return a language model's answer about a lead."""
     reason = {"factor": "guess", "points": score, "explanation": "It says so."}
-    said = {"score": score, "confidence": 0.5, "reasons": [reason]}
-    return {"text": json.dumps(said)}
+    answer = {"score": score, "confidence": 0.5, "reasons": [reason]}
+    return {"text": json.dumps(answer)}
 
 
 @dataclass
@@ -49,12 +49,12 @@ class Team:
         self.vera = self.stack.client("vera", "admin", self.tenant)
 
     def put(self, lead: str, **profile: Any) -> dict[str, Any]:
-        """Make a lead, or change it."""
+        """Create a lead, or change it."""
         answer = self.boss.put(f"{AI}/leads/{lead}", json={"profile": profile})
         return dict(answer.raise_for_status().json())
 
     def fill(self, count: int, **profile: Any) -> list[str]:
-        """Many leads at once, which nothing scores yet."""
+        """Create many leads at once, which nothing scores yet."""
         ids = [f"l{number:06d}" for number in range(count)]
         lines = (json.dumps({"id": lead, **profile}) for lead in ids)
         report = self.load("\n".join(lines), "application/x-ndjson")
@@ -75,34 +75,34 @@ class Team:
         return dict(answer.json())
 
     def current(self, lead: str, **query: Any) -> dict[str, Any]:
-        """A lead's score as it stands."""
+        """Return a lead's current score."""
         answer = self.boss.get(f"{SCORING}/leads/{lead}", params=query)
         return dict(answer.raise_for_status().json())
 
     def model(self, name: str = "ours", *, champion: bool = True, **more: Any) -> str:
-        """A version of a model, by `rules` unless `more` says otherwise; made champion at will."""
+        """Add a version of a model, by `rules` unless `more` says otherwise, and promote it."""
         body = {"name": name, **(more or {"rules": RULES})}
-        made = self.boss.post(f"{SCORING}/models", json=body).raise_for_status().json()["id"]
-        self.vera.post(f"{SCORING}/models/{made}/approve").raise_for_status()
+        model = self.boss.post(f"{SCORING}/models", json=body).raise_for_status().json()["id"]
+        self.vera.post(f"{SCORING}/models/{model}/approve").raise_for_status()
         if champion:
-            self.boss.post(f"{SCORING}/models/{made}/promote").raise_for_status()
-        return str(made)
+            self.boss.post(f"{SCORING}/models/{model}/promote").raise_for_status()
+        return str(model)
 
     def batch(self, path: str = "leads/batch", **body: Any) -> str:
-        """Begin a batch; its run."""
+        """Begin a batch; return its run."""
         answer = self.boss.post(f"{SCORING}/{path}", json=body).raise_for_status()
         return str(answer.json()["run_id"])
 
     def finished(self, **body: Any) -> dict[str, Any]:
-        """A batch, once it has ended: what its last event says."""
+        """Run a batch to its end; return the data of its last event."""
         return self.boss.finish(self.batch(**body))[-1].data
 
-    def shown(self, run: str) -> dict[str, Any]:
-        """A batch as the API shows it."""
+    def get_batch(self, run: str) -> dict[str, Any]:
+        """Return a batch as the API shows it."""
         return dict(self.boss.get(f"{SCORING}/batches/{run}").raise_for_status().json())
 
     def audit(self, **query: Any) -> list[dict[str, Any]]:
-        """The scores that the audit trail has, in the order of time."""
+        """Return the scores of the audit trail, in the order of time."""
         answer = self.boss.get(f"{SCORING}/audit", params=query).raise_for_status()
         return [json.loads(line) for line in answer.text.splitlines()]
 

@@ -9,7 +9,7 @@ from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from activities.tools.calls import ToolActivities
 from domain.names import TaskQueue
@@ -27,7 +27,7 @@ class FleetActivities:
     turns: TurnActivities
     steps: StepActivities
     tools: ToolActivities
-    leads: LeadActivities
+    scores: ScoreActivities
     batches: BatchActivities
     trainings: TrainingActivities
     checks: CheckActivities
@@ -57,7 +57,7 @@ def _chat(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
 
 
 def _leads(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
-    return (fleet.leads.score_lead, fleet.leads.score_shadows, fleet.runs.close_run)
+    return (fleet.scores.score_lead, fleet.scores.score_shadows, fleet.runs.close_run)
 
 
 def _batch(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:

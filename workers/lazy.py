@@ -86,13 +86,13 @@ class LazyLearner:
 
     async def learn(
         self,
-        training: TrainingInput,
+        input: TrainingInput,
         examples: Examples,
-        tell: Callable[[str], Awaitable[None]],
+        report: Callable[[str], Awaitable[None]],
     ) -> NewModel:
         """Learn a model with its metrics and its baseline; raises TrainingImpossible."""
         learner = await asyncio.to_thread(_load_learner)
-        return await learner().learn(training, examples, tell)
+        return await learner().learn(input, examples, report)
 
 
 def _load_learner() -> "type[SklearnLearner]":

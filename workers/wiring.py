@@ -11,7 +11,7 @@ from activities.runs.runs import RunActivities, RunReconciler
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
 from activities.scoring.scorers import Scorers
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from activities.tools.calls import ToolActivities
 from adapters.gateway.prompts import prompt_files
@@ -68,7 +68,7 @@ async def build_activities(
                 prompts=prompts,
             ),
             tools=ToolActivities(ToolCalls(database, lease), toolbox, settings.decision_limit),
-            leads=LeadActivities(Scores(database, lease), scorers),
+            scores=ScoreActivities(Scores(database, lease), scorers),
             batches=BatchActivities(Batches(database, settings.batch_chunk), scorers),
             trainings=TrainingActivities(Trainings(database, lease), LazyLearner(), registry),
             checks=CheckActivities(Checks(database)),

@@ -1,4 +1,4 @@
-"""Checks: the activity that looks at what was scored."""
+"""Checks: the activity that checks scores."""
 
 from temporalio import activity
 
@@ -14,7 +14,7 @@ class CheckActivities:
         self._checks = checks
 
     @activity.defn
-    async def check_scores(self, ref: CheckRef) -> CheckResult:
+    async def check_scores(self, input: CheckRef) -> CheckResult:
         """Compare the scores of the last days with the training window and between groups, raise
         alerts, and end the run."""
-        return await self._checks.check(ref, attempts.current())
+        return await self._checks.check(input, attempts.current())

@@ -1,6 +1,7 @@
-"""Judging: a lead's score by a language model, bounded and checked."""
+"""LLM scorer: a lead's score by a language model, bounded and checked."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -8,23 +9,23 @@ from pydantic import BaseModel, Field, model_validator
 
 from activities.gateway.ports import ModelGateway, PromptStore
 from activities.gateway.structured import ask_for
-from domain.errors import ModelFailed
 from domain.fields import OneLine
 from domain.gateway.calls import CallOrigin
 from domain.gateway.completions import ModelRequest, PromptMessage
-from domain.leads.leads import identifying
-from domain.scoring.models import Judge
+from domain.leads.leads import is_identifying
+from domain.scoring.errors import ModelOffline
+from domain.scoring.models import LlmSettings
 from domain.scoring.scores import Component, Score, bounded
-from domain.scoring.subjects import Subject
+from domain.scoring.subjects import Subject, Value
 
 _TOLERANCE = 5.0
 _BEHAVIOURS = 50
-_MOST_OUTPUT = 1_500
+_MAX_OUTPUT_TOKENS = 1_500
 _OFFLINE = "offline/"
 
 
 class Reason(BaseModel):
-    """Why a model judges as it does, and how many points that is worth."""
+    """One reason for a model's score, and the points that it is worth."""
 
     factor: Annotated[OneLine, Field(min_length=1, max_length=80)]
     points: float = Field(default=0, ge=-100, le=100)
@@ -46,60 +47,69 @@ class Judgement(BaseModel):
         return self
 
 
-async def judge(
-    gateway: ModelGateway, prompts: PromptStore, model: Judge, subject: Subject, origin: CallOrigin
-) -> tuple[Score, int]:
-    """A score with the model's reasons, and what it cost in micro-dollars.
+class LlmScorer:
+    """Language models as scorers. They see no name and no address of a lead."""
 
-    The model is told no name and no address. Raises ModelFailed (`model_offline`: what answers
-    without a provider is no language model).
-    """
-    prompt = await prompts.active(origin.tenant_id, "score")
-    profile = _unnamed(subject.profile)
-    words = prompt.render(
-        {
-            "instructions": model.instructions,
-            "profile": json.dumps(profile, ensure_ascii=False, sort_keys=True),
-            "behaviour": _told(subject) or "(nothing is known)",
-        }
-    )
-    request = ModelRequest(
-        model=model.route,
-        messages=(PromptMessage(role="user", text=words),),
-        user_id=origin.user_id,
-        temperature=0,
-        max_output=_MOST_OUTPUT,
-        personal=False,
-        subject=subject.lead_id,
-        prompt=prompt.name,
-        prompt_version=prompt.version,
-    )
-    answer = await ask_for(gateway, prompts, request, origin, Judgement)
-    if answer.model.startswith(_OFFLINE):
-        raise ModelFailed(
-            "The offline model cannot judge leads: name a provider's model.",
-            code="model_offline",
-            retryable=False,
+    def __init__(self, gateway: ModelGateway, prompts: PromptStore) -> None:
+        self._gateway = gateway
+        self._prompts = prompts
+
+    async def score(
+        self, settings: LlmSettings, subject: Subject, origin: CallOrigin
+    ) -> tuple[Score, int]:
+        """Score a lead with the model's reasons; return the cost in micro-dollars too.
+
+        Raises ModelFailed; ModelOffline, for the offline model is no language model.
+        """
+        request = await self._request(settings, subject, origin)
+        answer = await ask_for(self._gateway, self._prompts, request, origin, Judgement)
+        if answer.model.startswith(_OFFLINE):
+            raise ModelOffline
+        return _score(answer.value, subject), answer.cost_micros
+
+    async def _request(
+        self, settings: LlmSettings, subject: Subject, origin: CallOrigin
+    ) -> ModelRequest:
+        prompt = await self._prompts.active(origin.tenant_id, "score")
+        profile = _anonymous(subject.profile)
+        text = prompt.render(
+            {
+                "instructions": settings.instructions,
+                "profile": json.dumps(profile, ensure_ascii=False, sort_keys=True),
+                "behaviour": _behaviour(subject) or "(nothing is known)",
+            }
         )
-    return _score(answer.value, subject), answer.cost_micros
+        return ModelRequest(
+            model=settings.route,
+            messages=(PromptMessage(role="user", text=text),),
+            user_id=origin.user_id,
+            temperature=0,
+            max_output=_MAX_OUTPUT_TOKENS,
+            personal=False,
+            subject=subject.lead_id,
+            prompt=prompt.name,
+            prompt_version=prompt.version,
+        )
 
 
-def _unnamed(value: Any) -> Any:
-    """The same without whatever says who somebody is, at any depth."""
+def _anonymous(value: Any) -> Any:
+    """Leave out whatever says who somebody is, at any depth."""
     if isinstance(value, Mapping):
-        return {name: _unnamed(inner) for name, inner in value.items() if not identifying(name)}
-    return [_unnamed(inner) for inner in value] if isinstance(value, list) else value
+        return {
+            name: _anonymous(inner) for name, inner in value.items() if not is_identifying(name)
+        }
+    return [_anonymous(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _told(subject: Subject) -> str:
+def _behaviour(subject: Subject) -> str:
     lines = []
-    for done in subject.behaviours[:_BEHAVIOURS]:
-        more = json.dumps(_unnamed(done.properties), ensure_ascii=False)
-        lines.append(f"- {done.type}, {done.age_days:.1f} days ago, {more}")
+    for each in subject.behaviours[:_BEHAVIOURS]:
+        properties = json.dumps(_anonymous(each.properties), ensure_ascii=False)
+        lines.append(f"- {each.type}, {each.age_days:.1f} days ago, {properties}")
     return "\n".join(lines)
 
 
-def _score(said: Judgement, subject: Subject) -> Score:
+def _score(judgement: Judgement, subject: Subject) -> Score:
     components = [
         Component(
             factor=reason.factor,
@@ -108,20 +118,23 @@ def _score(said: Judgement, subject: Subject) -> Score:
             contribution=round(reason.points, 2),
             explanation=reason.explanation,
         )
-        for reason in said.reasons
+        for reason in judgement.reasons
     ]
-    rest = round(said.score - sum(component.contribution for component in components), 2)
+    rest = round(judgement.score - sum(component.contribution for component in components), 2)
     if rest:
-        words = "What the model's reasons leave open."
-        left = Component(factor="rest", weight=0, value=None, contribution=rest, explanation=words)
-        components.append(left)
+        text = "The part of the score that the model's reasons leave open."
+        components.append(
+            Component(factor="rest", weight=0, value=None, contribution=rest, explanation=text)
+        )
     score, complete = bounded(components)
-    counts: dict[str, float | int | str | bool | None] = {}
-    for done in subject.behaviours:
-        counts[f"events.{done.type}"] = int(counts.get(f"events.{done.type}") or 0) + 1
-    known: dict[str, float | int | str | bool | None] = {
+    return Score(score, judgement.confidence, complete, _features(subject))
+
+
+def _features(subject: Subject) -> dict[str, Value]:
+    features: dict[str, Value] = {
         name: value
         for name, value in subject.profile.items()
-        if not identifying(name) and isinstance(value, str | int | float | bool)
+        if not is_identifying(name) and isinstance(value, str | int | float | bool)
     }
-    return Score(score, said.confidence, complete, known | counts)
+    counts = Counter(f"events.{each.type}" for each in subject.behaviours)
+    return features | dict(counts)

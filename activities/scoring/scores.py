@@ -1,4 +1,4 @@
-"""Leads: the activities that score one of them."""
+"""Scores: the activities that score one lead."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from activities.scoring.ports import ScoreStore
 from activities.scoring.scorers import Scorers
 from domain.errors import PerdureError
 from domain.gateway.calls import CallOrigin
-from domain.scoring.jobs import ScoringTask
+from domain.scoring.jobs import ScoringJob
 from domain.scoring.scores import ScoreInput, ScoreResult
 
 
-class LeadActivities:
+class ScoreActivities:
     """Activities of single leads."""
 
     def __init__(self, scores: ScoreStore, scorers: Scorers) -> None:
@@ -21,45 +21,46 @@ class LeadActivities:
         self._scorers = scorers
 
     @activity.defn
-    async def score_lead(self, wanted: ScoreInput) -> ScoreResult:
-        """Read a lead, score it, and keep the score; a retry that comes too late changes nothing.
-        Shadows come after it: nobody is to wait for them.
+    async def score_lead(self, input: ScoreInput) -> ScoreResult:
+        """Score one lead and publish the score; a late attempt changes nothing. Shadow arms score
+        it afterwards: nobody is to wait for them.
 
-        Raises NotFound, Conflict, ModelFailed, Superseded (`db/scoring/scores.py` says when).
+        Raises LeadUnknown, ModelUnknown, ModelRetired, ModelFailed, RunCancelled, Superseded.
         """
         attempt = attempts.current()
-        task = await self._scores.begin(wanted, attempt)
-        if isinstance(task, ScoreResult):
-            return task
-        lead = task.leads[0]
-        shown = replace(lead, assignments=[each for each in lead.assignments if each.shown])
-        (scored,) = await self._scorers.score(shown, _origin(wanted, task, attempt.number))
-        return await self._scores.finish(wanted, attempt.number, task, scored)
+        job = await self._scores.begin(input, attempt)
+        if isinstance(job, ScoreResult):
+            return job
+        lead = job.leads[0]
+        visible = replace(lead, assignments=[each for each in lead.assignments if each.visible])
+        (score,) = await self._scorers.score(visible, _origin(input, job, attempt.number))
+        return await self._scores.finish(input, attempt.number, job, score)
 
     @activity.defn
-    async def score_shadows(self, wanted: ScoreInput) -> int:
-        """Let the shadow arms score a lead whose shown score is there; how many did. One that
+    async def score_shadows(self, input: ScoreInput) -> int:
+        """Let the shadow arms score a lead after its visible score; return how many did. One that
         fails does not stop the others."""
         attempt = attempts.current().number
-        task, trouble, kept = await self._scores.shadows(wanted), None, 0
-        for lead in task.leads:
+        job, failure, stored = await self._scores.shadows(input), None, 0
+        for lead in job.leads:
             for assignment in lead.assignments:
                 alone = replace(lead, assignments=[assignment])
                 try:
-                    scored = await self._scorers.score(alone, _origin(wanted, task, attempt))
-                    kept += await self._scores.keep(wanted, task, scored)
+                    scores = await self._scorers.score(alone, _origin(input, job, attempt))
+                    stored += await self._scores.store_shadows(input, job, scores)
                 except PerdureError as error:
-                    trouble = error if error.retryable else trouble
-        if trouble is not None:
-            raise trouble
-        return kept
+                    failure = error if error.retryable else failure
+        if failure is not None:
+            raise failure
+        return stored
 
 
-def _origin(wanted: ScoreInput, task: ScoringTask, attempt: int) -> CallOrigin:
+def _origin(input: ScoreInput, job: ScoringJob, attempt: int) -> CallOrigin:
     return CallOrigin(
-        tenant_id=wanted.run.tenant_id,
-        user_id=task.user_id,
+        tenant_id=input.run.tenant_id,
+        user_id=job.user_id,
         feature="score",
-        run_id=wanted.run.run_id,
+        run_id=input.run.run_id,
+        step=1,
         attempt=attempt,
     )

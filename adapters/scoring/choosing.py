@@ -1,4 +1,4 @@
-"""Choosing: which inputs a model can learn from, told from the examples themselves."""
+"""Choosing: the inputs that a model can learn from, judged by the examples themselves."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,30 +6,32 @@ from collections.abc import Iterator, Sequence
 from domain.scoring.examples import OTHER, Examples
 from domain.scoring.inputs import NEVER_DAYS, Input, level_text
 from domain.scoring.subjects import Value, is_number
-from domain.scoring.trainings import TrainingOrder
+from domain.scoring.trainings import TrainingRequest
 
 Column = Sequence[Value]
-_LEAST_SHARE = 0.01
-_MOST_LEVELS = 40
-_LEAST_OF_LEVEL = 5
+_MIN_SHARE = 0.01
+_MAX_LEVELS = 40
+_MIN_LEADS_OF_LEVEL = 5
 _FEW_NUMBERS = 12
 _SMOOTHING = 10.0
 # Logistic regression has a number for each level: this bounds what a lead takes in its matrix.
-_MOST_WIDTH = 400
+_MAX_WIDTH = 400
 
 
-def chosen(examples: Examples, order: TrainingOrder) -> list[Input]:
-    """The inputs worth learning from, without their statistics.
+def choose_inputs(examples: Examples, request: TrainingRequest) -> list[Input]:
+    """Choose the inputs worth learning from, without their statistics.
 
-    A field is one if enough leads have it and it varies; a text also needs values that come again.
-    Where there are too many, those that most leads have are taken.
+    A field is one if enough leads have it and it varies; a text also needs values that repeat.
+    Where there are too many, those that the greatest number of leads have are taken.
     """
-    found = [*_fields(examples, order), *_behaviours(examples)]
-    return _narrow([item for item in found if order.wants(item)], examples)
+    items = [*_fields(examples, request), *_behaviours(examples)]
+    return _narrow([item for item in items if request.allows(item)], examples)
 
 
-def measured(items: Sequence[Input], columns: Sequence[Column], won: Sequence[bool]) -> list[Input]:
-    """The same inputs with the statistics of these examples."""
+def with_statistics(
+    items: Sequence[Input], columns: Sequence[Column], won: Sequence[bool]
+) -> list[Input]:
+    """Return the inputs with the statistics of these examples."""
     return [
         _levels(item, column, won) if item.levels else _numbers(item, column)
         for item, column in zip(items, columns, strict=True)
@@ -37,16 +39,16 @@ def measured(items: Sequence[Input], columns: Sequence[Column], won: Sequence[bo
 
 
 def width(item: Input) -> int:
-    """How many numbers logistic regression reads of an input."""
+    """Return how many numbers logistic regression reads of an input."""
     return max(1, len(item.levels))
 
 
-def _fields(examples: Examples, order: TrainingOrder) -> Iterator[Input]:
+def _fields(examples: Examples, request: TrainingRequest) -> Iterator[Input]:
     for path, column in examples.fields.items():
         known = [value for value in column if value is not None]
-        if len(known) < _LEAST_SHARE * len(examples):
+        if len(known) < _MIN_SHARE * len(examples):
             continue
-        field = _field(path, known, as_levels=order.algorithm == "logistic")
+        field = _field(path, known, as_levels=request.algorithm == "logistic")
         if field is not None:
             yield field
 
@@ -57,11 +59,11 @@ def _field(path: str, known: Sequence[Value], *, as_levels: bool) -> Input | Non
         return None
     if all(map(is_number, known)) and not (as_levels and len(counted) <= _FEW_NUMBERS):
         return Input(source="field", key=path)
-    told = Counter({level: count for level, count in counted.items() if level != OTHER})
+    levels = Counter({level: count for level, count in counted.items() if level != OTHER})
     frequent = [
-        level for level, count in told.most_common(_MOST_LEVELS) if count >= _LEAST_OF_LEVEL
+        level for level, count in levels.most_common(_MAX_LEVELS) if count >= _MIN_LEADS_OF_LEVEL
     ]
-    covered = sum(told[level] for level in frequent)
+    covered = sum(levels[level] for level in frequent)
     if len(frequent) < 2 or covered < len(known) / 2:
         return None
     return Input(source="field", key=path, levels=tuple(sorted(filter(None, frequent))))
@@ -69,20 +71,21 @@ def _field(path: str, known: Sequence[Value], *, as_levels: bool) -> Input | Non
 
 def _behaviours(examples: Examples) -> Iterator[Input]:
     for kind, ages in examples.recencies.items():
-        if sum(age < NEVER_DAYS for age in ages) >= max(1, _LEAST_SHARE * len(examples)):
+        if sum(age < NEVER_DAYS for age in ages) >= max(1, _MIN_SHARE * len(examples)):
             yield Input(source="count", key=kind)
             yield Input(source="recency", key=kind)
 
 
 def _narrow(items: list[Input], examples: Examples) -> list[Input]:
-    """As many as the matrix has room for, those of the most leads first, in their given order."""
-    taken, room = set[int](), _MOST_WIDTH
+    """Return as many as the matrix has room for, those that more leads have first, in their given
+    order."""
+    taken, room = set[int](), _MAX_WIDTH
     known = [_known(item, examples) for item in items]
-    for place in sorted(range(len(items)), key=lambda place: -known[place]):
-        if width(items[place]) <= room:
-            taken.add(place)
-            room -= width(items[place])
-    return [item for place, item in enumerate(items) if place in taken]
+    for index in sorted(range(len(items)), key=lambda index: -known[index]):
+        if width(items[index]) <= room:
+            taken.add(index)
+            room -= width(items[index])
+    return [item for index, item in enumerate(items) if index in taken]
 
 
 def _known(item: Input, examples: Examples) -> int:

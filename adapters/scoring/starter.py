@@ -7,5 +7,5 @@ from domain.scoring.models import rules_of
 
 
 def starter_rules() -> dict[str, Any]:
-    """The definition of the rule set that comes with Perdure; raises Invalid (`rules_invalid`)."""
+    """Return the definition of the rule set that comes with Perdure. Raises RulesInvalid."""
     return rules_of((files("rules") / "starter.toml").read_text(encoding="utf-8"))

@@ -16,16 +16,16 @@ from domain.fields import Storable
 from domain.leads.errors import EventAhead, FileInvalid, LeadUnknown
 from domain.leads.files import FileKind, LeadFile
 from domain.leads.leads import (
-    Ending,
-    Imported,
+    ImportReport,
     Lead,
     LeadEvent,
     LeadFilter,
+    LeadLine,
     LeadOutcome,
-    LeadRow,
     NewLeadEvent,
+    OutcomeKind,
     Profile,
-    Rejected,
+    RejectedLine,
 )
 from domain.names import ID_PATTERN
 
@@ -80,7 +80,7 @@ class EventsAdded(BaseModel):
 
 
 @router.post("/import", responses=errors(FileInvalid))
-async def load(request: Request, caller: LeadWriter, leads: Leads) -> Imported:
+async def load(request: Request, caller: LeadWriter, leads: Leads) -> ImportReport:
     """Take in a file: the body is CSV (`text/csv`) or JSON Lines (`application/x-ndjson`), of any
     size. Good lines are kept as they come; bad ones are reported with their numbers. A lead that
     comes again further down is changed again, here and when the file is sent anew. Leads are not
@@ -129,7 +129,7 @@ async def find(
     industry: AnyOf = None,
     country: AnyOf = None,
     company: AnyOf = None,
-    outcome: Ending | None = None,
+    outcome: OutcomeKind | None = None,
     open: bool | None = None,
     min_score: Annotated[float | None, Query(ge=0, le=100)] = None,
     max_score: Annotated[float | None, Query(ge=0, le=100)] = None,
@@ -191,29 +191,29 @@ class _Import:
     def __init__(self, leads: Leads, tenant_id: str) -> None:
         self._leads = leads
         self._tenant_id = tenant_id
-        self._rows: list[LeadRow] = []
-        self._rejects: list[Rejected] = []
+        self._rows: list[LeadLine] = []
+        self._rejects: list[RejectedLine] = []
         self._seen = self._changed = self._rejected = 0
 
-    async def add(self, items: Iterator[LeadRow | Rejected]) -> None:
+    async def add(self, items: Iterator[LeadLine | RejectedLine]) -> None:
         for item in items:
-            if isinstance(item, LeadRow):
+            if isinstance(item, LeadLine):
                 self._rows.append(item)
             else:
                 self._reject(item)
             if len(self._rows) >= _ROWS_AT_ONCE:
                 await self._flush()
 
-    async def finish(self) -> Imported:
+    async def finish(self) -> ImportReport:
         await self._flush()
-        return Imported(
+        return ImportReport(
             loaded=self._changed,
             unchanged=self._seen - self._changed,
             rejected=self._rejected,
             rejects=self._rejects,
         )
 
-    def _reject(self, item: Rejected) -> None:
+    def _reject(self, item: RejectedLine) -> None:
         self._rejected += 1
         if len(self._rejects) < _REJECTS_SHOWN:
             self._rejects.append(_cut(item))
@@ -225,5 +225,5 @@ class _Import:
             self._changed += await self._leads.load(self._tenant_id, rows)
 
 
-def _cut(reject: Rejected) -> Rejected:
+def _cut(reject: RejectedLine) -> RejectedLine:
     return reject.model_copy(update={"text": reject.text[:_CHARACTERS_SHOWN]})

@@ -146,7 +146,7 @@ async def _with_outcomes(
     """Return schedules with how their last runs ended, which the record knows."""
     ids = [run.run_id for schedule in schedules for run in schedule.last_runs]
     outcomes = await runs.outcomes(caller.tenant_id, ids)
-    return [schedule.ended(outcomes) for schedule in schedules]
+    return [schedule.with_outcomes(outcomes) for schedule in schedules]
 
 
 async def _with_outcome(runs: Runs, caller: Principal, schedule: Schedule) -> Schedule:

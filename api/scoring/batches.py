@@ -25,8 +25,8 @@ from domain.runs.runs import RunRef
 from domain.scoring.batches import (
     Batch,
     BatchMode,
-    BatchOrder,
-    Compared,
+    BatchRequest,
+    ComparedModels,
     Estimate,
     Failure,
     Note,
@@ -63,7 +63,7 @@ class BatchCreate(Selection):
 class ComparisonCreate(Selection):
     """The models to compare, and the leads to compare them on."""
 
-    models: Compared
+    models: ComparedModels
     parallel: Parallel | None = None
     note: Note = ""
     dry_run: bool = False
@@ -97,7 +97,7 @@ async def create(
 ) -> Response:
     """Score many leads: 202 with the run, whose events tell how far it is; 200 with the result of
     a batch without a lead, and with the estimate of a dry run."""
-    order = BatchOrder(
+    order = BatchRequest(
         selection=_selection(body),
         model=body.model,
         experiment=body.experiment,
@@ -125,7 +125,7 @@ async def compare(
 ) -> Response:
     """Compare models: each scores all of the leads, and nobody is shown the scores. The results
     are at `…/batches/{run_id}/results`."""
-    order = BatchOrder(
+    order = BatchRequest(
         mode=BatchMode.TEST,
         selection=_selection(body),
         models=body.models,
@@ -201,13 +201,13 @@ def _selection(body: Selection) -> Selection:
     return Selection(ids=body.ids, filter=body.filter, failed_of=body.failed_of)
 
 
-async def _estimate(reports: BatchReports, caller: Principal, order: BatchOrder) -> Response:
+async def _estimate(reports: BatchReports, caller: Principal, order: BatchRequest) -> Response:
     estimate = await reports.estimate(caller, order)
     return JSONResponse(estimate.model_dump(mode="json"))
 
 
 async def _start(
-    batches: Batches, runs: Starter, caller: Principal, order: BatchOrder, key: str
+    batches: Batches, runs: Starter, caller: Principal, order: BatchRequest, key: str
 ) -> Response:
     spec = await batches.accept(caller, order, key, request_digest(order))
     await runs.start(spec)

@@ -14,17 +14,17 @@ from domain.errors import CursorInvalid
 from domain.names import Kind
 from domain.runs.errors import KeyReused
 from domain.runs.runs import RunRef
-from domain.scoring.checks import Check, CheckOrder, launch_of
+from domain.scoring.checks import Check, CheckRequest, check_spec
 from domain.scoring.errors import CheckUnknown
 
 router = APIRouter(prefix="/api/v1/ai/scoring", tags=["score audits"])
 
 
 @router.post("/checks", status_code=202, response_model=RunAccepted, responses=errors(KeyReused))
-async def check(body: CheckOrder, caller: ScoringWriter, runs: Starter, key: Key) -> Response:
+async def check(body: CheckRequest, caller: ScoringWriter, runs: Starter, key: Key) -> Response:
     """Look for drift and unfairness now; a schedule does so again and again."""
     run = RunRef(tenant_id=caller.tenant_id, run_id=names.run_id(Kind.CHECK, key))
-    return await runs.accept(launch_of(run, caller.user_id, body), body)
+    return await runs.accept(check_spec(run, caller.user_id, body), body)
 
 
 @router.get("/checks", responses=errors(CursorInvalid))

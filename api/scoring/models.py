@@ -22,7 +22,7 @@ from domain.scoring.errors import (
     RulesInvalid,
 )
 from domain.scoring.models import (
-    Judge,
+    LlmSettings,
     ModelKind,
     ModelName,
     NewModel,
@@ -42,7 +42,7 @@ class ModelCreate(StrictModel):
     name: ModelName
     description: Annotated[Storable, Field(max_length=2_000)] = ""
     rules: Annotated[Storable | None, Field(max_length=100_000)] = None
-    judge: Judge | None = None
+    judge: LlmSettings | None = None
 
 
 @router.get("/models")

@@ -32,7 +32,7 @@ from domain.scoring.errors import (
     ScoreFailed,
 )
 from domain.scoring.experiments import ModelId
-from domain.scoring.scores import CurrentScore, LeadScored, launch_of, score_run
+from domain.scoring.scores import CurrentScore, LeadScored, score_run_id, score_spec
 
 router = APIRouter(tags=["scoring"])
 _PATH = "/api/v1/ai/scoring"
@@ -69,9 +69,9 @@ async def score(
     itself if it comes in time."""
     await leads.read(caller, body.lead_id)
     await scores.check(caller, body.model)
-    run = RunRef(tenant_id=caller.tenant_id, run_id=score_run(body.lead_id, key))
+    run = RunRef(tenant_id=caller.tenant_id, run_id=score_run_id(body.lead_id, key))
     why = f"{caller.user_id:.60} asks"
-    spec = launch_of(run, caller.user_id, body.lead_id, why, body.model)
+    spec = score_spec(run, caller.user_id, body.lead_id, why, body.model)
     accepted = await runs.accept(spec, body)
     seconds = _wait(prefer)
     if not seconds or not await _is_scored(hub, run, seconds):

@@ -22,7 +22,7 @@ WHERE l.tenant_id = %(tenant)s AND l.id > %(after)s ORDER BY l.id LIMIT {_PAGE}
 """
 _INSERT = """
 INSERT INTO scores (tenant_id, run_id, lead_id, arm, score, confidence, reasoning, components,
-    features, model_version, shown, requested_by, inputs_digest, cost_micros, calculated_at,
+    features, model_version, visible, requested_by, inputs_digest, cost_micros, calculated_at,
     expires_at)
 SELECT %(tenant)s, %(run)s, g.lead, '', g.score, g.confidence, g.reasoning, g.components::jsonb,
     g.features::jsonb, 'starter.0', true, 'bench', g.digest, 0, %(now)s, %(until)s
@@ -50,27 +50,27 @@ def _loop(url: str, claim: str, tenant: str, run: str) -> dict[str, float]:
 
 
 def _insert(connection: Any, scorer: Any, tenant: str, run: str, rows: Any) -> None:
-    read = [subjects.read(row) for row in rows]
-    scored = [scorer.score(scorer.features(found.subject)) for found in read]
+    leads = [subjects.read(row) for row in rows]
+    scored = [scorer.score(scorer.features(lead.subject)) for lead in leads]
     now = datetime.now(UTC)
     values = {
         "tenant": tenant,
         "run": run,
         "now": now,
         "until": now + timedelta(days=7),
-        "leads": [found.subject.lead_id for found in read],
+        "leads": [lead.subject.lead_id for lead in leads],
         "scores": [score.score for score in scored],
         "confidences": [score.confidence for score in scored],
         "reasonings": [reasoning(score.score, score.components) for score in scored],
         "components": [json.dumps([c.__dict__ for c in score.components]) for score in scored],
         "features": [json.dumps(score.features) for score in scored],
-        "digests": [found.digest for found in read],
+        "digests": [lead.digest for lead in leads],
     }
     connection.execute(_INSERT, values)
 
 
 async def changes(api: str, token: str, leads: list[str], pause: float) -> list[float]:
-    """Seconds from each lead's event to its new score on the tenant's stream."""
+    """Measure the seconds from each lead's event to its new score on the tenant's stream."""
     headers = {"Authorization": f"Bearer {token}"}
     sent: dict[str, float] = {}
     seen: dict[str, float] = {}
@@ -102,7 +102,7 @@ async def _watch(
 
 
 async def interactive(api: str, token: str, leads: list[str], pause: float) -> list[float]:
-    """Seconds that each asked-for score takes, from the request to the answer."""
+    """Measure the seconds of each score on demand, from the request to the answer."""
     headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=60"}
     taken = []
     async with httpx.AsyncClient(base_url=api, headers=headers, timeout=90) as client:

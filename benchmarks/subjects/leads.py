@@ -39,7 +39,7 @@ WHERE tenant_id = %(tenant)s AND right(id, 1) = '0'
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """Batches of 100,000 leads (quick: 20,000), and what they do to others."""
+    """Measure batches of 100,000 leads (quick: 20,000), and what else waits for them."""
     size = 20_000 if quick else 100_000
     with Driver() as load:
         return [
@@ -55,14 +55,14 @@ def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
     ours, floors, events = [], [], []
     for _ in range(rounds):
         tenant = fill(stack, size)
-        told = load.run(
+        bare = load.run(
             "scoring:bare",
             url=url_of(stack, owner=False),
             claim=seal_of(stack, tenant),
             tenant=tenant,
             run=f"bare.{uuid4().hex}",
         )
-        floors.append(told["leads"] / told["seconds"])
+        floors.append(bare["leads"] / bare["seconds"])
         api = _api(stack, tenant)
         begun = time.perf_counter()
         run_id = _begin(api)
@@ -78,15 +78,15 @@ def _batches(stack: Stack, load: Driver, size: int, rounds: int) -> list[Row]:
 
 
 def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
-    """The same leads asked for and changed, and a chat, first idle and then while a batch runs."""
+    """Score and change leads, and chat, first idle and then while a batch runs."""
     tenant, us = fill(stack, size), {"api": stack.ready["api"]}
     us["token"] = stack.token("bench", "admin", tenant)
-    api, places = _api(stack, tenant), iter(range(1, size))
+    api, numbers = _api(stack, tenant), iter(range(1, size))
 
     def leads(number: int) -> list[str]:
-        return [f"l{next(places):08d}" for _ in range(number)]
+        return [f"l{next(numbers):08d}" for _ in range(number)]
 
-    def asked() -> list[float]:
+    def on_demand() -> list[float]:
         seconds: list[float] = load.run("scoring:interactive", **us, leads=leads(count), pause=0.1)
         return seconds
 
@@ -95,8 +95,8 @@ def _beside(stack: Stack, load: Driver, size: int, count: int) -> list[Row]:
         return seconds
 
     load.run("scoring:interactive", **us, leads=leads(5), pause=0.1)
-    idle, quiet, alone = asked(), changed(), _turns(api, count)
-    busy = _during(api, asked)
+    idle, quiet, alone = on_demand(), changed(), _turns(api, count)
+    busy = _during(api, on_demand)
     loud = _during(api, changed)
     crowded = _during(api, lambda: _turns(api, count))
     _forget(stack, tenant)
@@ -115,7 +115,7 @@ def _row(name: str, busy: float, idle: float) -> Row:
 
 
 def _during(api: Api, measure: Callable[[], list[float]]) -> list[float]:
-    """What is measured while a batch runs; one that ends early is followed by another."""
+    """Measure while a batch runs; one that ends early is followed by another."""
     with ThreadPoolExecutor(1) as aside:
         measured, run_id = aside.submit(measure), _begin(api)
         while not measured.done():
@@ -128,16 +128,16 @@ def _during(api: Api, measure: Callable[[], list[float]]) -> list[float]:
 
 
 def _turns(api: Api, count: int) -> list[float]:
-    thread, found = api.thread(), []
+    thread, seconds = api.thread(), []
     for number in range(count):
         begun = time.perf_counter()
         api.ask(f"hello {number}", thread)
-        found.append(time.perf_counter() - begun)
-    return found
+        seconds.append(time.perf_counter() - begun)
+    return seconds
 
 
 def _shared(stack: Stack, size: int) -> list[Row]:
-    """Three batches of one tenant, and one of another: what the other gets while all run."""
+    """Measure the share of one tenant's batch while three of another tenant run."""
     large, small = fill(stack, size), fill(stack, size // 2)
     crowd = _api(stack, large)
     runs = [_begin(crowd) for _ in range(3)]
@@ -156,7 +156,7 @@ def _shared(stack: Stack, size: int) -> list[Row]:
 
 
 def _killed(stack: Stack, size: int, times: int) -> list[Row]:
-    """A batch whose worker is killed again and again, and what that did to the leads."""
+    """Kill the worker of a batch again and again; count the leads that were not scored once."""
     tenant = fill(stack, size)
     api = _api(stack, tenant)
     run_id, gaps = _begin(api), []
@@ -167,7 +167,7 @@ def _killed(stack: Stack, size: int, times: int) -> list[Row]:
         begun, before = time.perf_counter(), _scored(api, run_id)
         wait_until(lambda: _scored(api, run_id) > before, 60)  # noqa: B023
         gaps.append(time.perf_counter() - begun)
-    told = api.finish(run_id)[-1].data["result"]
+    result = api.finish(run_id)[-1].data["result"]
     query = """
         SELECT count(*), count(DISTINCT lead_id) FROM scores
         WHERE tenant_id = %s AND run_id = %s
@@ -176,7 +176,7 @@ def _killed(stack: Stack, size: int, times: int) -> list[Row]:
         owner.execute("SELECT set_config('perdure.tenant', %s, false)", [seal_of(stack, tenant)])
         rows, leads = owner.execute(query, [tenant, run_id]).fetchone() or (0, 0)
     _forget(stack, tenant)
-    wrong = abs(size - rows) + abs(size - leads) + abs(size - told["scored"]) + told["failed"]
+    wrong = abs(size - rows) + abs(size - leads) + abs(size - result["scored"]) + result["failed"]
     return [
         Row(f"batch of {size:,}, worker killed {times} times: leads not scored once", wrong, "", 0),
         Row("worker of a batch killed → it goes on, most", max(gaps), "s"),
@@ -239,7 +239,7 @@ def _forget(stack: Stack, tenant: str) -> None:
 
 
 async def _events(stack: Stack, tenant: str, run_id: str) -> int:
-    """Events of all histories of a batch, which begins a new one now and then."""
+    """Count the events of all histories of a batch, which continues as new now and then."""
     client = await Client.connect(stack.ready["temporal"])
     name, total = workflow_id(tenant, run_id), 0
     async for execution in client.list_workflows(f'WorkflowId = "{name}"'):

@@ -16,7 +16,8 @@ from cli.demos.chat import home, stack
 from cli.errors import DemoFailed
 from cli.leads.leads import explain, load_file
 from cli.runs.follow import follow
-from cli.scoring.models import learn, show
+from cli.scoring.reports import show_comparison
+from cli.scoring.trainings import follow_training
 from domain import names
 from domain.scoring import generated
 
@@ -50,7 +51,7 @@ def _play(console: Console, ready: dict[str, Any], folder: Path) -> None:
     _change(console, client)
     _say(console, "A model learned from the outcomes, approved by a second person")
     run_id = client.call("POST", "/ai/scoring/trainings", json={"name": "fit"})["run_id"]
-    model = learn(client, run_id, console)
+    model = follow_training(client, run_id, console)
     second = Client(ready["api"], _second_person(Path(ready["data_dir"])))
     second.call("POST", f"/ai/scoring/models/{model}/approve")
     _say(console, "An A/B test: half of the leads by each, then what each came to")
@@ -97,7 +98,7 @@ def _test(client: Client, console: Console, model: str | None) -> str:
     body = {"models": ["starter.0", model]}
     run_id = str(client.call("POST", "/ai/scoring/models/test", json=body)["run_id"])
     _check(follow(client, run_id, console)["outcome"] == "completed", "the test")
-    show(console, client.call("GET", f"/ai/scoring/batches/{run_id}/results"))
+    show_comparison(console, client.call("GET", f"/ai/scoring/batches/{run_id}/results"))
     return run_id
 
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from cli.client import Client, connect
 from cli.runs.follow import follow
 from domain.errors import Invalid
+from domain.leads.errors import FileInvalid
 from domain.leads.files import FileKind, LeadFile
-from domain.leads.leads import LeadRow, Rejected
+from domain.leads.leads import LeadLine, RejectedLine
 
 app = typer.Typer(help="Leads: import, list, score.", no_args_is_help=True)
 _out = Console(highlight=False)
@@ -35,10 +36,11 @@ def load(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> 
 
 
 def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
-    """Import a file with a progress bar, and say what became of it; raises Invalid."""
+    """Import a file with a progress bar, print the counts, and return the report. Raises
+    FileInvalid."""
     kind = _TYPES.get(file.suffix.lower())
     if kind is None:
-        raise Invalid("The file's name must end with .csv, .jsonl or .ndjson.", code="file_invalid")
+        raise FileInvalid("The file's name must end with .csv, .jsonl or .ndjson.")
     rejects = _Rejects(file)
     bar = (TextColumn("Importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*bar, console=out, transient=True, disable=not out.is_terminal) as progress:
@@ -49,7 +51,7 @@ def load_file(client: Client, file: Path, out: Console) -> dict[str, Any]:
         f"{report['loaded']:,} leads loaded, {report['unchanged']:,} unchanged, "
         f"{report['rejected']:,} lines rejected."
     )
-    _tell_rejects(report, rejects.end(), out)
+    _print_rejects(report, rejects.finish(), out)
     return report
 
 
@@ -58,21 +60,21 @@ def list_leads(
     sort: Annotated[Literal["score", "created", "updated", "name"], typer.Option()] = "score",
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
 ) -> None:
-    """The best, the latest or the first leads by name."""
+    """List the best leads, the latest, or the first by name."""
     order = "asc" if sort == "name" else "desc"
     query: dict[str, Any] = {"sort": sort, "order": order, "limit": limit}
     table = Table("lead", "score", "name", "company", "source", "outcome", box=None)
     for lead in connect().call("GET", "/ai/leads", params=query)["items"]:
         profile, score = lead["profile"], lead["score"]
         cells = (str(profile.get(name, "")) for name in ("name", "company", "source"))
-        shown = "" if score is None else f"{score:.0f}"
-        table.add_row(lead["id"], shown, *cells, lead["outcome"] or "")
+        points = "" if score is None else f"{score:.0f}"
+        table.add_row(lead["id"], points, *cells, lead["outcome"] or "")
     _out.print(table)
 
 
 @app.command()
 def show(lead_id: str) -> None:
-    """A lead's score, its reasons and its history."""
+    """Show a lead's score, its reasons and its history."""
     current = connect().call("GET", f"/ai/scoring/leads/{lead_id}")
     explain(_out, current)
     for before in current["history"][1:]:
@@ -96,12 +98,12 @@ def event(
         list[str] | None, typer.Option("--property", help="name=value; may be repeated.")
     ] = None,
 ) -> None:
-    """Write down something that a lead did; a new score follows."""
+    """Record something that a lead did; a new score follows."""
     pairs = (_pair(text) for text in properties or [])
     connect().call(
         "POST", f"/ai/leads/{lead_id}/events", json={"type": type, "properties": dict(pairs)}
     )
-    _out.print(f"Kept. `perdure leads show {lead_id}` has the new score in a moment.")
+    _out.print(f"Recorded. `perdure leads show {lead_id}` has the new score in a moment.")
 
 
 @app.command()
@@ -110,7 +112,7 @@ def outcome(
     outcome: Annotated[Literal["won", "lost"], typer.Argument()],
     value: Annotated[float | None, typer.Option(help="What it was worth.")] = None,
 ) -> None:
-    """Write down how it ended with a lead: what models learn from."""
+    """Record how it ended with a lead: models learn from it."""
     body = {"outcome": outcome, "value": value}
     connect().call("POST", f"/ai/leads/{lead_id}/outcome", json=body)
     _out.print(f"{lead_id} is {outcome}.")
@@ -149,14 +151,14 @@ def batch(
 
 @app.command()
 def pause(run_id: str, note: str = "") -> None:
-    """Let a batch rest."""
+    """Pause a batch."""
     connect().call("POST", f"/ai/scoring/batches/{run_id}/pause", json={"note": note})
-    _out.print(f"{run_id} rests until `perdure leads resume {run_id}`.")
+    _out.print(f"{run_id} is paused until `perdure leads resume {run_id}`.")
 
 
 @app.command()
 def resume(run_id: str) -> None:
-    """Let a batch go on."""
+    """Resume a batch."""
     connect().call("POST", f"/ai/scoring/batches/{run_id}/resume")
     _out.print(f"{run_id} goes on.")
 
@@ -175,7 +177,7 @@ def generate(
 
 
 def explain(out: Console, scored: dict[str, Any]) -> None:
-    """A score with its reasons."""
+    """Print a score with its reasons."""
     confidence, model = scored["confidence"], scored["model_version"]
     out.print(
         f"[bold]{scored['lead_id']}[/]: [bold]{scored['score']:.1f}[/] of 100 "
@@ -190,8 +192,8 @@ def explain(out: Console, scored: dict[str, Any]) -> None:
 
 
 class _Rejects:
-    """The lines of a file that will not be taken, all of them, and whole up to 256 KiB each: found
-    by the same reading as the API's, which reports the first thousand."""
+    """The lines of a file that will be rejected, all of them, and whole up to 256 KiB each: the
+    file is read here as the API reads it, which reports the first thousand."""
 
     def __init__(self, file: Path) -> None:
         self._path = file.with_name(f"{file.name}.rejects")
@@ -199,17 +201,17 @@ class _Rejects:
         self._reading = LeadFile(_KINDS[file.suffix.lower()])
 
     def feed(self, piece: bytes) -> None:
-        self._keep(self._reading.feed(piece))
+        self._write(self._reading.feed(piece))
 
-    def end(self) -> Path | None:
-        """Where they are; None if there is none."""
-        self._keep(self._reading.finish())
+    def finish(self) -> Path | None:
+        """Return the file of rejects; None if there is none."""
+        self._write(self._reading.finish())
         if self._reading.stopped is not None:
-            self._keep(iter([self._reading.stopped]))
+            self._write(iter([self._reading.stopped]))
         return self._path if self._path.exists() else None
 
-    def _keep(self, found: Iterator[LeadRow | Rejected]) -> None:
-        rejects = [item for item in found if isinstance(item, Rejected)]
+    def _write(self, lines: Iterator[LeadLine | RejectedLine]) -> None:
+        rejects = [line for line in lines if isinstance(line, RejectedLine)]
         if rejects:
             with self._path.open("a", encoding="utf-8") as target:
                 target.writelines(f"{reject.model_dump_json()}\n" for reject in rejects)
@@ -223,19 +225,19 @@ def _pieces(file: Path, rejects: _Rejects, sent: Callable[[int], object]) -> Ite
             sent(len(piece))
 
 
-def _tell_rejects(report: dict[str, Any], kept: Path | None, out: Console) -> None:
+def _print_rejects(report: dict[str, Any], file: Path | None, out: Console) -> None:
     if stopped := report["stopped"]:
         out.print(f"[red]Stopped at line {stopped['line']:,}[/]: {stopped['reason']}.")
     for reject in report["rejects"][:5]:
         out.print(f"  line {reject['line']:,}: {reject['reason']}", markup=False)
-    if kept is not None:
-        out.print(f"All of them, with line numbers and reasons, are in {kept.name}.")
+    if file is not None:
+        out.print(f"All of them, with line numbers and reasons, are in {file.name}.")
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, found, value = text.partition("=")
-    if not found:
-        raise Invalid("--property is name=value.", code="request_invalid")
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise Invalid("--property is name=value.")
     return name, value
 
 
@@ -243,4 +245,4 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise Invalid("--filter is not JSON.", code="request_invalid") from None
+        raise Invalid("--filter is not JSON.") from None

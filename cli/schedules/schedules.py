@@ -8,14 +8,14 @@ from rich.table import Table
 
 from cli.client import connect
 
-app = typer.Typer(help="Work that comes again.", no_args_is_help=True)
+app = typer.Typer(help="Recurring work.", no_args_is_help=True)
 _out = Console(highlight=False)
 _Id = Annotated[str, typer.Argument(help="The schedule's id.")]
 
 
 @app.command("list")
 def list_schedules() -> None:
-    """Every schedule, when it is next due, and how it went last."""
+    """List every schedule, when it is next due, and how its last run ended."""
     table = Table("schedule", "does", "when", "next", "last", "state", box=None)
     for item in connect().call("GET", "/schedules"):
         table.add_row(*_cells(item))
@@ -35,25 +35,25 @@ def add(
     """Create a schedule: a rescoring of all leads, or a check of the scores."""
     spec = {"cron": cron, "every_seconds": every, "time_zone": time_zone, "jitter_seconds": jitter}
     body = {"id": schedule_id, "spec": spec, "work": {"kind": kind}, "note": note}
-    _tell(connect().call("POST", "/schedules", json=body))
+    _print(connect().call("POST", "/schedules", json=body))
 
 
 @app.command()
 def pause(schedule_id: _Id, note: str = "") -> None:
-    """Start nothing more, and say why."""
-    _tell(connect().call("POST", f"/schedules/{schedule_id}/pause", json={"note": note}))
+    """Pause a schedule: it starts nothing more, and the note says why."""
+    _print(connect().call("POST", f"/schedules/{schedule_id}/pause", json={"note": note}))
 
 
 @app.command()
 def resume(schedule_id: _Id) -> None:
-    """Go on from now."""
-    _tell(connect().call("POST", f"/schedules/{schedule_id}/resume"))
+    """Resume a schedule from now on."""
+    _print(connect().call("POST", f"/schedules/{schedule_id}/resume"))
 
 
 @app.command()
 def trigger(schedule_id: _Id) -> None:
     """Start a run now."""
-    _tell(connect().call("POST", f"/schedules/{schedule_id}/trigger"))
+    _print(connect().call("POST", f"/schedules/{schedule_id}/trigger"))
 
 
 @app.command()
@@ -64,7 +64,7 @@ def backfill(
 ) -> None:
     """Start what would have been started between two moments."""
     body = {"start_at": start, "end_at": end}
-    _tell(connect().call("POST", f"/schedules/{schedule_id}/backfill", json=body))
+    _print(connect().call("POST", f"/schedules/{schedule_id}/backfill", json=body))
 
 
 @app.command()
@@ -74,7 +74,7 @@ def delete(schedule_id: _Id) -> None:
     _out.print(f"The schedule {schedule_id} is gone.")
 
 
-def _tell(item: dict[str, Any]) -> None:
+def _print(item: dict[str, Any]) -> None:
     _, does, when, following, _, state = _cells(item)
     _out.print(f"{item['id']}: {does}, {when}; {state}; next {following or 'never'}.")
 

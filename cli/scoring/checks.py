@@ -1,4 +1,4 @@
-"""The operators' verbs for checks: have scores moved, and are groups treated alike."""
+"""The operators' verbs for checks: drift of scores, and fairness between groups."""
 
 from typing import Annotated, Any
 
@@ -28,33 +28,33 @@ def run(
     if last["error"]:
         _out.print(last["error"]["detail"], markup=False)
         raise typer.Exit(1)
-    found = client.call("GET", f"/ai/scoring/checks/{run_id}")
-    _show(found)
-    if found["alerts"]:
+    check = client.call("GET", f"/ai/scoring/checks/{run_id}")
+    _show(check)
+    if check["alerts"]:
         raise typer.Exit(1)
 
 
 @app.command("list")
 def list_checks() -> None:
-    """The latest checks."""
+    """List the latest checks."""
     table = Table("check", "time", "days", "alerts", box=None)
     for item in connect().call("GET", "/ai/scoring/checks")["items"]:
         time = item["created_at"][:16].replace("T", " ")
-        table.add_row(item["run_id"], time, f"{item['order']['days']:g}", str(item["alerts"]))
+        table.add_row(item["run_id"], time, f"{item['request']['days']:g}", str(item["alerts"]))
     _out.print(table)
 
 
 @app.command("show")
 def show_check(run_id: str) -> None:
-    """What one check has found."""
+    """Show the report of one check."""
     _show(connect().call("GET", f"/ai/scoring/checks/{run_id}"))
 
 
 def _show(check: dict[str, Any]) -> None:
     drift = Table("model", "leads", "compared with", "score moved", "inputs moved most", box=None)
     for item in check["drift"]:
-        most = sorted(item["features"].items(), key=lambda pair: -pair[1])[:3]
-        moved = ", ".join(f"{name} {value:.2f}" for name, value in most)
+        top = sorted(item["features"].items(), key=lambda pair: -pair[1])[:3]
+        moved = ", ".join(f"{name} {value:.2f}" for name, value in top)
         score = "" if item["score"] is None else f"{item['score']:.2f}"
         compared = item["compared_with"] or "too few leads"
         drift.add_row(item["model_version"], f"{item['leads']:,}", compared, score, moved)

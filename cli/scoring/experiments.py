@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.client import connect
-from cli.scoring.models import show
+from cli.scoring.reports import show_comparison
 from domain.errors import Invalid
 
 app = typer.Typer(help="A/B tests of scoring models.", no_args_is_help=True)
@@ -18,10 +18,10 @@ _Id = Annotated[str, typer.Argument(help="The experiment's id.")]
 
 @app.command("list")
 def list_experiments() -> None:
-    """Every experiment, the latest first."""
+    """List every experiment, the latest first."""
     table = Table("experiment", "status", "arms", "by", "since", box=None)
     for item in connect().call("GET", "/ai/scoring/experiments"):
-        arms = ", ".join(_said(arm) for arm in item["arms"])
+        arms = ", ".join(map(_arm_text, item["arms"]))
         since = item["created_at"][:16].replace("T", " ")
         table.add_row(item["id"], item["status"], arms, item["created_by"], since)
     _out.print(table)
@@ -32,7 +32,7 @@ def begin(
     experiment_id: _Id,
     arm: Annotated[list[str], typer.Option(help="name=model or name=model:weight; repeat it.")],
     shadow: Annotated[
-        list[str] | None, typer.Option(help="name=model: scores unseen; may be repeated.")
+        list[str] | None, typer.Option(help="name=model: scores invisibly; may be repeated.")
     ] = None,
 ) -> None:
     """Split the leads between models from now on; a lead keeps its arm."""
@@ -44,15 +44,15 @@ def begin(
 
 @app.command()
 def results(experiment_id: _Id) -> None:
-    """What each arm came to, and how far that may be chance."""
+    """Show the results of each arm, and how far they may be chance."""
     report = connect().call("GET", f"/ai/scoring/experiments/{experiment_id}/results")
-    show(_out, report)
+    show_comparison(_out, report)
     for pair in report["differences"]:
-        found, (one, other) = pair["difference"], pair["arms"]
-        chance = " (may be chance)" if found["low"] <= 0 <= found["high"] else ""
+        interval, (one, other) = pair["difference"], pair["arms"]
+        chance = " (may be chance)" if interval["low"] <= 0 <= interval["high"] else ""
         _out.print(
-            f"  {one} less {other}: {100 * found['value']:+.1f} points won, 95 % between "
-            f"{100 * found['low']:+.1f} and {100 * found['high']:+.1f}{chance}."
+            f"  {one} less {other}: {100 * interval['value']:+.1f} points won, 95 % between "
+            f"{100 * interval['low']:+.1f} and {100 * interval['high']:+.1f}{chance}."
         )
 
 
@@ -64,11 +64,11 @@ def stop(experiment_id: _Id) -> None:
 
 
 def _arm(text: str, *, shadow: bool = False) -> dict[str, Any]:
-    found = re.fullmatch(r"([^=]+)=([^:]+)(?::(\d+\.?\d*))?", text)
-    if found is None:
-        raise Invalid("An arm is name=model or name=model:weight.", code="request_invalid")
-    return {"name": found[1], "model": found[2], "weight": float(found[3] or 1), "shadow": shadow}
+    match = re.fullmatch(r"([^=]+)=([^:]+)(?::(\d+\.?\d*))?", text)
+    if match is None:
+        raise Invalid("An arm is name=model or name=model:weight.")
+    return {"name": match[1], "model": match[2], "weight": float(match[3] or 1), "shadow": shadow}
 
 
-def _said(arm: dict[str, Any]) -> str:
+def _arm_text(arm: dict[str, Any]) -> str:
     return f"{arm['name']}={arm['model']}" + (" (shadow)" if arm["shadow"] else "")

@@ -1,4 +1,4 @@
-"""Lead filters as SQL: conditions of fixed text over `l` (leads) and `s` (their standings)."""
+"""Lead filters as SQL: conditions of fixed text over `l` (leads) and `s` (current scores)."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,15 @@ import orjson
 
 from domain.leads.leads import LeadFilter
 
-STANDING = "LEFT JOIN current_scores s ON s.tenant_id = l.tenant_id AND s.lead_id = l.id"
+CURRENT_SCORE = "LEFT JOIN current_scores s ON s.tenant_id = l.tenant_id AND s.lead_id = l.id"
+_CONDITIONS = {
+    "outcome": "l.outcome = {}",
+    "open": "(l.outcome IS NULL) = {}",
+    "min_score": "s.score >= {}",
+    "max_score": "s.score <= {}",
+    "scored_before": "coalesce(s.calculated_at, '-infinity') < {}",
+    "updated_after": "l.updated_at > {}",
+}
 
 
 class Condition(NamedTuple):
@@ -16,30 +24,22 @@ class Condition(NamedTuple):
     values: dict[str, Any]
 
 
-def conditions(chosen: LeadFilter | None, prefix: str = "") -> Condition:
-    """What a filter says; the names of its values begin with the prefix."""
-    if chosen is None:
+def conditions(filter: LeadFilter | None, prefix: str = "") -> Condition:
+    """Return a filter as SQL; the names of its parameters begin with the prefix."""
+    if filter is None:
         return Condition("true", {})
-    found, values = [], dict[str, Any]()
-    for number, (path, wanted) in enumerate(chosen.profile.items()):
-        several = wanted if isinstance(wanted, list) else [wanted]
-        at, wants = f"{prefix}path{number}", f"{prefix}any{number}"
+    conditions, values = [], dict[str, Any]()
+    for number, (path, given) in enumerate(filter.profile.items()):
+        at, any_of = f"{prefix}path{number}", f"{prefix}any{number}"
         values[at] = path.split(".")
-        values[wants] = [orjson.dumps(value).decode() for value in several]
-        found.append(f"l.profile #> %({at})s::text[] = ANY (%({wants})s::jsonb[])")
+        values[any_of] = [
+            orjson.dumps(value).decode()
+            for value in (given if isinstance(given, list) else [given])
+        ]
+        conditions.append(f"l.profile #> %({at})s::text[] = ANY (%({any_of})s::jsonb[])")
     for name, condition in _CONDITIONS.items():
-        value = getattr(chosen, name)
+        value = getattr(filter, name)
         if value is not None:
             values[prefix + name] = value
-            found.append(condition.format(f"%({prefix}{name})s"))
-    return Condition(" AND ".join(found) or "true", values)
-
-
-_CONDITIONS = {
-    "outcome": "l.outcome = {}",
-    "open": "(l.outcome IS NULL) = {}",
-    "min_score": "s.score >= {}",
-    "max_score": "s.score <= {}",
-    "scored_before": "coalesce(s.calculated_at, '-infinity') < {}",
-    "updated_after": "l.updated_at > {}",
-}
+            conditions.append(condition.format(f"%({prefix}{name})s"))
+    return Condition(" AND ".join(conditions) or "true", values)

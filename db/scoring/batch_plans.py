@@ -1,28 +1,28 @@
-"""Batch plans: what a batch was asked for, resolved to models that may score."""
+"""Batch plans: the request of a batch, resolved to models that may score."""
 
 from db.scoring import experiments, plans
 from db.session import Connection, one
-from domain.errors import Conflict, NotFound
-from domain.scoring.batches import BatchMode, BatchOrder, Selection
+from domain.scoring.batches import BatchMode, BatchRequest, Selection
+from domain.scoring.errors import BatchUnknown, ExperimentStopped
 from domain.scoring.experiments import ExperimentStatus, ScoringPlan
 
-_BATCH = "SELECT 1 FROM batches WHERE tenant_id = %(tenant)s AND run_id = %(run)s"
 
+async def resolve(connection: Connection, tenant_id: str, request: BatchRequest) -> ScoringPlan:
+    """Return the models that score a batch.
 
-async def of(connection: Connection, tenant_id: str, order: BatchOrder) -> ScoringPlan:
-    """What scores a batch. Raises as `scoring_plans.current`, and NotFound (`experiment_unknown`,
-    `batch_unknown` for the batch whose failed leads are asked for), Conflict
-    (`experiment_stopped`)."""
-    await _check_source(connection, tenant_id, order.selection)
-    if order.mode is BatchMode.TEST:
-        await plans.check(connection, tenant_id, hidden=order.models)
-        return ScoringPlan(default=order.models[0], tests=tuple(dict.fromkeys(order.models)))
-    plan = await plans.current(connection, tenant_id, order.model)
-    if order.experiment is None:
+    Raises ModelUnknown, ModelRetired, ModelNotApproved, ExperimentUnknown, ExperimentStopped, and
+    BatchUnknown for the batch whose failed leads are requested.
+    """
+    await _check_source(connection, tenant_id, request.selection)
+    if request.mode is BatchMode.TEST:
+        await plans.check(connection, tenant_id, hidden=request.models)
+        return ScoringPlan(default=request.models[0], tests=tuple(dict.fromkeys(request.models)))
+    plan = await plans.current(connection, tenant_id, request.model)
+    if request.experiment is None:
         return plan
-    experiment = await experiments.shown(connection, tenant_id, order.experiment)
+    experiment = await experiments.get(connection, tenant_id, request.experiment)
     if experiment.status is not ExperimentStatus.RUNNING:
-        raise Conflict("This experiment is stopped.", code="experiment_stopped")
+        raise ExperimentStopped(experiment_id=experiment.id)
     await plans.check_arms(connection, tenant_id, experiment.arms)
     return plan.model_copy(
         update={
@@ -33,7 +33,18 @@ async def of(connection: Connection, tenant_id: str, order: BatchOrder) -> Scori
     )
 
 
+_EXISTS = """
+-- Say whether there is such a batch.
+SELECT 1 FROM batches WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+"""
+
+
+async def check_exists(connection: Connection, tenant_id: str, run_id: str) -> None:
+    """Raise BatchUnknown if there is no such batch."""
+    if await one(connection, _EXISTS, {"tenant": tenant_id, "run": run_id}) is None:
+        raise BatchUnknown(run_id=run_id)
+
+
 async def _check_source(connection: Connection, tenant_id: str, selection: Selection) -> None:
-    values = {"tenant": tenant_id, "run": selection.failed_of}
-    if selection.failed_of is not None and await one(connection, _BATCH, values) is None:
-        raise NotFound("There is no such batch.", code="batch_unknown")
+    if selection.failed_of is not None:
+        await check_exists(connection, tenant_id, selection.failed_of)

@@ -1,13 +1,21 @@
-"""Scoring models: the registry of a tenant's versions, and what it decides about scoring."""
+"""Scoring models: the registry of a tenant's versions, and the tenant's settings of scoring."""
 
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from db.identity import audit
+from db.scoring import settings
 from db.session import Connection, Database, many, one
-from domain.errors import Conflict, NotFound
+from domain.errors import ApprovalNeedsAnother
 from domain.identity.principals import Principal
+from domain.scoring.errors import (
+    ModelBuiltIn,
+    ModelInUse,
+    ModelNotApproved,
+    ModelRetired,
+    ModelUnknown,
+)
 from domain.scoring.models import (
     BUILT_IN,
     ModelKind,
@@ -21,53 +29,8 @@ from domain.scoring.models import (
 _COLUMNS = """name || '.' || version AS id, name, version, kind, status, description, definition,
     window_from, window_to, metrics, baseline, created_by, created_at, approved_by, approved_at,
     promoted_by, promoted_at, retired_at"""
-_ONE = "tenant_id = %(tenant)s AND name || '.' || version = %(model)s"
-_LIST = f"""
-SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s
-ORDER BY created_at DESC, name, version DESC
-"""
-_READ = f"SELECT {_COLUMNS} FROM scoring_models WHERE {_ONE}"
-_CHAMPION = f"""
-SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s AND status = 'champion'
-"""
-# One change of a tenant's models at a time: versions have no gaps, and one at most is champion.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/scoring', 0))"
-_BY_RUN = f"SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s AND run_id = %(run)s"
-_ADD = f"""
-INSERT INTO scoring_models (tenant_id, name, version, kind, status, description, definition,
-    window_from, window_to, metrics, baseline, run_id, created_by)
-SELECT %(tenant)s, %(name)s, coalesce(max(version), 0) + 1, %(kind)s, 'candidate', %(description)s,
-    %(definition)s, %(window_from)s, %(window_to)s, %(metrics)s, %(baseline)s, %(run)s, %(user)s
-FROM scoring_models WHERE tenant_id = %(tenant)s AND name = %(name)s RETURNING {_COLUMNS}
-"""
-_APPROVE = f"""
-UPDATE scoring_models SET status = 'approved', approved_by = %(user)s, approved_at = now()
-WHERE {_ONE} RETURNING {_COLUMNS}
-"""
-_STEP_DOWN = """
-UPDATE scoring_models SET status = 'approved' WHERE tenant_id = %(tenant)s AND status = 'champion'
-"""
-_PROMOTE = f"""
-UPDATE scoring_models SET status = 'champion', promoted_by = %(user)s, promoted_at = now()
-WHERE {_ONE} RETURNING {_COLUMNS}
-"""
-_RETIRE = f"""
-UPDATE scoring_models SET status = 'retired', retired_at = now() WHERE {_ONE} RETURNING {_COLUMNS}
-"""
-_IN_USE = """
-SELECT id FROM experiments, jsonb_array_elements(arms) AS arm
-WHERE tenant_id = %(tenant)s AND status = 'running' AND arm->>'model' = %(model)s
-"""
-_SETTINGS = (
-    "SELECT four_eyes, valid_hours, rescore FROM scoring_settings WHERE tenant_id = %(tenant)s"
-)
-_SET = """
-INSERT INTO scoring_settings (tenant_id, four_eyes, valid_hours, rescore, changed_by)
-VALUES (%(tenant)s, %(four_eyes)s, %(valid_hours)s, %(rescore)s, %(user)s)
-ON CONFLICT (tenant_id) DO UPDATE SET four_eyes = excluded.four_eyes,
-    valid_hours = excluded.valid_hours, rescore = excluded.rescore,
-    changed_by = excluded.changed_by, changed_at = now()
-"""
+_THIS = "tenant_id = %(tenant)s AND name || '.' || version = %(model)s"
+_JSON = ("definition", "metrics", "baseline")
 
 
 class ScoringModels:
@@ -78,103 +41,92 @@ class ScoringModels:
         self._starter = starter
 
     async def find(self, caller: Principal) -> list[ScoringModel]:
-        """Every version, the latest first, and what is built in."""
+        """Return every version, the latest first, and the built-in one."""
         async with self._database.transaction(caller.tenant_id) as connection:
-            rows = await many(connection, _LIST, {"tenant": caller.tenant_id})
-        own = [ScoringModel.model_validate(row) for row in rows]
-        ruled = any(model.status is ModelStatus.CHAMPION for model in own)
-        return [*own, self.built_in(champion=not ruled)]
+            models = await _find(connection, caller.tenant_id)
+        champion = any(model.status is ModelStatus.CHAMPION for model in models)
+        return [*models, self._built_in(champion=not champion)]
 
     async def read(self, tenant_id: str, model: str) -> ScoringModel:
-        """One version; raises NotFound (`model_unknown`)."""
-        if model == BUILT_IN:
-            champion = await self._champion(tenant_id)
-            return self.built_in(champion=champion is None)
+        """Return one version. Raises ModelUnknown."""
         async with self._database.transaction(tenant_id) as connection:
-            return await self._read(connection, {"tenant": tenant_id, "model": model})
+            if model == BUILT_IN:
+                champion = await _has_champion(connection, tenant_id)
+                return self._built_in(champion=not champion)
+            return await _get(connection, tenant_id, model)
 
     async def add(self, tenant_id: str, user_id: str, new: NewModel) -> ScoringModel:
-        """A new version, as a candidate; the same training run adds one version only."""
-        values = {"tenant": tenant_id, "user": user_id, "run": new.run_id} | new.model_dump()
-        for name in ("definition", "metrics", "baseline"):
-            given = values[name]
-            values[name] = Jsonb(new.model_dump(mode="json")[name]) if given is not None else None
+        """Add a version as a candidate; the same training run adds one version only."""
         async with self._database.transaction(tenant_id) as connection:
-            await connection.execute(LOCK, values)
-            if new.run_id is not None and (known := await one(connection, _BY_RUN, values)):
-                return ScoringModel.model_validate(known)
-            return await _changed(connection, user_id, "model.added", _ADD, values)
+            await lock(connection, tenant_id)
+            known = await _of_run(connection, tenant_id, new.run_id) if new.run_id else None
+            if known is not None:
+                return known
+            model = await _add(connection, tenant_id, user_id, new)
+            await audit.record(connection, tenant_id, user_id, "model.added", model.id)
+        return model
 
     async def approve(self, caller: Principal, model: str) -> ScoringModel:
-        """Approve a candidate; raises Conflict (`approval_needs_another`) for one's own."""
-        values = _values(caller, model)
+        """Approve a candidate. Raises ModelUnknown, ModelBuiltIn, ModelRetired, and
+        ApprovalNeedsAnother for one's own."""
         async with self._database.transaction(caller.tenant_id) as connection:
-            found = await self._locked(connection, values)
-            if found.status is ModelStatus.RETIRED:
-                raise _retired()
-            if found.status is not ModelStatus.CANDIDATE:
-                return found
-            own = found.created_by == caller.user_id
-            if own and (await settings_of(connection, caller.tenant_id)).four_eyes:
-                raise Conflict(
-                    "Somebody else must approve your model.", code="approval_needs_another"
-                )
-            return await _changed(connection, caller.user_id, "model.approved", _APPROVE, values)
+            before = await _locked(connection, caller, model)
+            if before.status is ModelStatus.RETIRED:
+                raise ModelRetired(model=model)
+            if before.status is not ModelStatus.CANDIDATE:
+                return before
+            if before.created_by == caller.user_id:
+                await _check_four_eyes(connection, caller.tenant_id)
+            approved = await _approve(connection, caller, model)
+            await _record(connection, caller, "model.approved", model)
+        return approved
 
     async def promote(self, caller: Principal, model: str) -> ScoringModel:
         """Make an approved version the champion; the one before stays approved, so that the way
-        back is one call. Raises Conflict (`model_not_approved`, `model_retired`)."""
-        values = _values(caller, model)
+        back is one call. Raises ModelUnknown, ModelBuiltIn, ModelNotApproved, ModelRetired."""
         async with self._database.transaction(caller.tenant_id) as connection:
-            found = await self._locked(connection, values)
-            if found.status is ModelStatus.RETIRED:
-                raise _retired()
-            if found.status is ModelStatus.CANDIDATE:
-                raise Conflict("A candidate must be approved first.", code="model_not_approved")
-            await connection.execute(_STEP_DOWN, values)
-            return await _changed(connection, caller.user_id, "model.promoted", _PROMOTE, values)
+            before = await _locked(connection, caller, model)
+            if before.status is ModelStatus.RETIRED:
+                raise ModelRetired(model=model)
+            if before.status is ModelStatus.CANDIDATE:
+                raise ModelNotApproved("A candidate must be approved first.", model=model)
+            await _demote(connection, caller.tenant_id)
+            promoted = await _promote(connection, caller, model)
+            await _record(connection, caller, "model.promoted", model)
+        return promoted
 
     async def retire(self, caller: Principal, model: str) -> ScoringModel:
-        """Score with a version no more; without a champion the built-in rules score again.
+        """Retire a version; without a champion the built-in rules score again.
 
-        Raises Conflict (`model_in_use`) while an experiment that runs has it.
+        Raises ModelUnknown, ModelBuiltIn, and ModelInUse while an experiment that runs has it.
         """
-        values = _values(caller, model)
         async with self._database.transaction(caller.tenant_id) as connection:
-            found = await self._locked(connection, values)
-            if found.status is ModelStatus.RETIRED:
-                return found
-            if using := await one(connection, _IN_USE, values):
-                raise Conflict(
-                    f"The experiment {using['id']} uses this model.", code="model_in_use"
-                )
-            return await _changed(connection, caller.user_id, "model.retired", _RETIRE, values)
+            before = await _locked(connection, caller, model)
+            if before.status is ModelStatus.RETIRED:
+                return before
+            await _check_unused(connection, caller.tenant_id, model)
+            retired = await _retire(connection, caller.tenant_id, model)
+            await _record(connection, caller, "model.retired", model)
+        return retired
 
     async def settings(self, caller: Principal) -> ScoringSettings:
-        """What the tenant has decided."""
+        """Return the tenant's settings."""
         async with self._database.transaction(caller.tenant_id) as connection:
-            return await settings_of(connection, caller.tenant_id)
+            return await settings.get(connection, caller.tenant_id)
 
     async def decide(self, caller: Principal, change: SettingsChange) -> ScoringSettings:
-        """Decide anew; the audit keeps who did."""
-        values = {"tenant": caller.tenant_id, "user": caller.user_id}
-        async with self._database.transaction(caller.tenant_id) as connection:
-            await connection.execute(LOCK, values)
-            before = await settings_of(connection, caller.tenant_id)
-            settings = before.model_copy(update=change.model_dump(exclude_none=True))
-            await connection.execute(_SET, values | settings.model_dump())
-            await audit.record(
-                connection,
-                caller.tenant_id,
-                caller.user_id,
-                "scoring.set",
-                "settings",
-                **settings.model_dump(),
-            )
-        return settings
+        """Change the tenant's settings; the audit trail records who did."""
+        tenant_id, user_id = caller.tenant_id, caller.user_id
+        async with self._database.transaction(tenant_id) as connection:
+            await lock(connection, tenant_id)
+            before = await settings.get(connection, tenant_id)
+            changed = before.model_copy(update=change.model_dump(exclude_none=True))
+            await settings.put(connection, caller, changed)
+            values, action = changed.model_dump(), "scoring.set"
+            await audit.record(connection, tenant_id, user_id, action, "settings", **values)
+        return changed
 
-    def built_in(self, *, champion: bool) -> ScoringModel:
-        """The rule set that comes with Perdure."""
+    def _built_in(self, *, champion: bool) -> ScoringModel:
         return ScoringModel(
             id=BUILT_IN,
             name=BUILT_IN.partition(".")[0],
@@ -187,41 +139,153 @@ class ScoringModels:
             created_at=None,
         )
 
-    async def _champion(self, tenant_id: str) -> ScoringModel | None:
-        async with self._database.transaction(tenant_id) as connection:
-            row = await one(connection, _CHAMPION, {"tenant": tenant_id})
-        return ScoringModel.model_validate(row) if row else None
 
-    async def _read(self, connection: Connection, values: dict[str, Any]) -> ScoringModel:
-        row = await one(connection, _READ, values)
-        if row is None:
-            raise NotFound(f"There is no model {values['model']!r}.", code="model_unknown")
-        return ScoringModel.model_validate(row)
-
-    async def _locked(self, connection: Connection, values: dict[str, Any]) -> ScoringModel:
-        if values["model"] == BUILT_IN:
-            raise Conflict("What is built in stays as it is.", code="model_built_in")
-        await connection.execute(LOCK, values)
-        return await self._read(connection, values)
+_LOCK = """
+-- Lock the models of a tenant until the transaction ends: one change at a time, so that versions
+-- have no gaps, and no experiment begins with a model that is being retired.
+SELECT pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/scoring', 0))
+"""
 
 
-async def settings_of(connection: Connection, tenant_id: str) -> ScoringSettings:
-    """What a tenant has decided about scoring, within a transaction."""
-    row = await one(connection, _SETTINGS, {"tenant": tenant_id})
-    return ScoringSettings.model_validate(row) if row else ScoringSettings()
+async def lock(connection: Connection, tenant_id: str) -> None:
+    """Wait for other changes of a tenant's models; those that follow wait for this one."""
+    await connection.execute(_LOCK, {"tenant": tenant_id})
 
 
-async def _changed(
-    connection: Connection, user_id: str, action: str, change: str, values: dict[str, Any]
-) -> ScoringModel:
-    model = ScoringModel.model_validate(await one(connection, change, values))
-    await audit.record(connection, values["tenant"], user_id, action, model.id)
-    return model
+async def _check_four_eyes(connection: Connection, tenant_id: str) -> None:
+    if (await settings.get(connection, tenant_id)).four_eyes:
+        raise ApprovalNeedsAnother
 
 
-def _values(caller: Principal, model: str) -> dict[str, Any]:
-    return {"tenant": caller.tenant_id, "user": caller.user_id, "model": model}
+_FIND = f"""
+-- Read every version of a tenant's models, the latest first.
+SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s
+ORDER BY created_at DESC, name, version DESC
+"""
 
 
-def _retired() -> Conflict:
-    return Conflict("This model is retired.", code="model_retired")
+async def _find(connection: Connection, tenant_id: str) -> list[ScoringModel]:
+    rows = await many(connection, _FIND, {"tenant": tenant_id})
+    return [ScoringModel.model_validate(row) for row in rows]
+
+
+_GET = f"""
+-- Read one version.
+SELECT {_COLUMNS} FROM scoring_models WHERE {_THIS}
+"""
+
+
+async def _get(connection: Connection, tenant_id: str, model: str) -> ScoringModel:
+    row = await one(connection, _GET, {"tenant": tenant_id, "model": model})
+    if row is None:
+        raise ModelUnknown(f"There is no model {model!r}.", model=model)
+    return ScoringModel.model_validate(row)
+
+
+async def _locked(connection: Connection, caller: Principal, model: str) -> ScoringModel:
+    if model == BUILT_IN:
+        raise ModelBuiltIn
+    await lock(connection, caller.tenant_id)
+    return await _get(connection, caller.tenant_id, model)
+
+
+_CHAMPION = """
+-- Say whether a tenant has a champion of its own.
+SELECT 1 FROM scoring_models WHERE tenant_id = %(tenant)s AND status = 'champion'
+"""
+
+
+async def _has_champion(connection: Connection, tenant_id: str) -> bool:
+    return await one(connection, _CHAMPION, {"tenant": tenant_id}) is not None
+
+
+_OF_RUN = f"""
+-- Read the version that a training run has added, of which there is one at most.
+SELECT {_COLUMNS} FROM scoring_models WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+"""
+
+
+async def _of_run(connection: Connection, tenant_id: str, run_id: str) -> ScoringModel | None:
+    row = await one(connection, _OF_RUN, {"tenant": tenant_id, "run": run_id})
+    return ScoringModel.model_validate(row) if row else None
+
+
+_ADD = f"""
+-- Add the next version of a name as a candidate. The tenant's models are locked by the caller.
+INSERT INTO scoring_models (tenant_id, name, version, kind, status, description, definition,
+    window_from, window_to, metrics, baseline, run_id, created_by)
+SELECT %(tenant)s, %(name)s, coalesce(max(version), 0) + 1, %(kind)s, 'candidate', %(description)s,
+    %(definition)s::jsonb, %(window_from)s::timestamptz, %(window_to)s::timestamptz,
+    %(metrics)s::jsonb, %(baseline)s::jsonb, %(run_id)s, %(user)s
+FROM scoring_models WHERE tenant_id = %(tenant)s AND name = %(name)s RETURNING {_COLUMNS}
+"""
+
+
+async def _add(connection: Connection, tenant_id: str, user_id: str, new: NewModel) -> ScoringModel:
+    json = new.model_dump(mode="json", include=set(_JSON))
+    values: dict[str, Any] = {"tenant": tenant_id, "user": user_id} | new.model_dump()
+    values |= {name: None if json[name] is None else Jsonb(json[name]) for name in _JSON}
+    return ScoringModel.model_validate(await one(connection, _ADD, values))
+
+
+_APPROVE = f"""
+-- Approve a candidate. The tenant's models are locked by the caller.
+UPDATE scoring_models SET status = 'approved', approved_by = %(user)s, approved_at = now()
+WHERE {_THIS} RETURNING {_COLUMNS}
+"""
+
+
+async def _approve(connection: Connection, caller: Principal, model: str) -> ScoringModel:
+    values = caller.key | {"model": model}
+    return ScoringModel.model_validate(await one(connection, _APPROVE, values))
+
+
+_DEMOTE = """
+-- Make a tenant's champion an approved version again. The models are locked by the caller.
+UPDATE scoring_models SET status = 'approved' WHERE tenant_id = %(tenant)s AND status = 'champion'
+"""
+
+
+async def _demote(connection: Connection, tenant_id: str) -> None:
+    await connection.execute(_DEMOTE, {"tenant": tenant_id})
+
+
+_PROMOTE = f"""
+-- Make a version the champion; a unique index refuses a second. The models are locked by the
+-- caller.
+UPDATE scoring_models SET status = 'champion', promoted_by = %(user)s, promoted_at = now()
+WHERE {_THIS} RETURNING {_COLUMNS}
+"""
+
+
+async def _promote(connection: Connection, caller: Principal, model: str) -> ScoringModel:
+    values = caller.key | {"model": model}
+    return ScoringModel.model_validate(await one(connection, _PROMOTE, values))
+
+
+_IN_USE = """
+-- Read the running experiment that has a model as an arm, of which there is one at most.
+SELECT id FROM experiments, jsonb_array_elements(arms) AS arm
+WHERE tenant_id = %(tenant)s AND status = 'running' AND arm->>'model' = %(model)s
+"""
+
+
+async def _check_unused(connection: Connection, tenant_id: str, model: str) -> None:
+    row = await one(connection, _IN_USE, {"tenant": tenant_id, "model": model})
+    if row is not None:
+        raise ModelInUse(f"The experiment {row['id']} uses this model.", model=model)
+
+
+_RETIRE = f"""
+-- Retire a version. The tenant's models are locked by the caller.
+UPDATE scoring_models SET status = 'retired', retired_at = now() WHERE {_THIS} RETURNING {_COLUMNS}
+"""
+
+
+async def _retire(connection: Connection, tenant_id: str, model: str) -> ScoringModel:
+    values = {"tenant": tenant_id, "model": model}
+    return ScoringModel.model_validate(await one(connection, _RETIRE, values))
+
+
+async def _record(connection: Connection, caller: Principal, action: str, model: str) -> None:
+    await audit.record(connection, caller.tenant_id, caller.user_id, action, model)

@@ -1,13 +1,13 @@
-"""Reports: arms compared over what they scored, calculated where the scores are."""
+"""Reports: arms compared over the leads that they scored, calculated where the scores are."""
 
 from collections import defaultdict
 from itertools import combinations
 from typing import Any
 
-from db.scoring import experiments
+from db.scoring import batch_plans, experiments
 from db.session import Connection, Database, one
-from domain.errors import NotFound
 from domain.identity.principals import Principal
+from domain.scoring.experiments import Experiment
 from domain.scoring.reports import (
     Agreement,
     ArmReport,
@@ -20,19 +20,8 @@ from domain.scoring.reports import (
 )
 from domain.scoring.scores import Bin
 
-# The latest score of each lead by each arm that was made before its outcome came (a test reads
-# behaviour as it was then). Outcomes that came before an experiment began are not of its making.
-# `place`: the mean rank of equal scores among the leads whose outcome counts.
-_COMPARED = """
-WITH scored AS MATERIALIZED (
-    SELECT DISTINCT ON (c.lead_id, c.arm) c.lead_id, c.arm, c.score, c.model_version,
-        l.outcome = 'won' AS won, l.outcome_at, l.outcome_at >= %(since)s AS ended
-    FROM scores c JOIN leads l ON l.tenant_id = c.tenant_id AND l.id = c.lead_id
-    WHERE c.tenant_id = %(tenant)s AND c.arm <> '' AND c.{source} = %(id)s
-      AND (NOT c.shown AND c.experiment_id IS NULL OR l.outcome_at IS NULL
-        OR c.calculated_at <= l.outcome_at OR l.outcome_at < %(since)s)
-    ORDER BY c.lead_id, c.arm, c.calculated_at DESC
-), ranked AS MATERIALIZED (
+_Row = dict[str, Any]
+_FIGURES = """ranked AS MATERIALIZED (
     SELECT c.*, ntile(10) OVER (PARTITION BY c.arm ORDER BY c.score DESC, c.lead_id) AS decile,
         coalesce(c.outcome_at BETWEEN m.window_from AND m.window_to, false) AS trained
     FROM scored c LEFT JOIN scoring_models m ON m.tenant_id = %(tenant)s AND m.kind = 'learned'
@@ -44,17 +33,14 @@ WITH scored AS MATERIALIZED (
     FROM ranked GROUP BY arm, decile ORDER BY arm, decile
 ), bins AS (
     SELECT arm, least(floor(score / 10), 9)::int AS bin, count(*) AS leads FROM scored GROUP BY 1, 2
-), placed AS (
+), closed AS (
     SELECT arm, won, rank() OVER (PARTITION BY arm ORDER BY score)
-        + (count(*) OVER (PARTITION BY arm, score) - 1) / 2.0 AS place
+        + (count(*) OVER (PARTITION BY arm, score) - 1) / 2.0 AS rank
     FROM ranked WHERE ended
-), costs AS (
-    SELECT arm, sum(cost_micros)::bigint AS cost FROM scores
-    WHERE tenant_id = %(tenant)s AND arm <> '' AND {source} = %(id)s GROUP BY arm
-), endings AS (
+), outcomes AS (
     SELECT arm, count(*) FILTER (WHERE won) AS won, count(*) FILTER (WHERE NOT won) AS lost,
-        coalesce(sum(place) FILTER (WHERE won), 0)::float8 AS places
-    FROM placed GROUP BY arm
+        coalesce(sum(rank) FILTER (WHERE won), 0)::float8 AS ranks
+    FROM closed GROUP BY arm
 ), pairs AS (
     SELECT a.arm AS one, b.arm AS other, count(*) AS leads, corr(a.score, b.score) AS correlation,
         avg(abs(a.score - b.score)) AS difference,
@@ -67,11 +53,9 @@ WITH scored AS MATERIALIZED (
 SELECT coalesce((SELECT json_agg(d) FROM deciles d), '[]') AS deciles,
     coalesce((SELECT json_agg(b) FROM bins b), '[]') AS bins,
     coalesce((SELECT json_agg(c) FROM costs c), '[]') AS costs,
-    coalesce((SELECT json_agg(e) FROM endings e), '[]') AS endings,
+    coalesce((SELECT json_agg(o) FROM outcomes o), '[]') AS outcomes,
     coalesce((SELECT json_agg(p) FROM pairs p), '[]') AS pairs
 """
-_BATCH = "SELECT 1 FROM batches WHERE tenant_id = %(tenant)s AND run_id = %(id)s"
-_Row = dict[str, Any]
 
 
 class Reports:
@@ -81,47 +65,78 @@ class Reports:
         self._database = database
 
     async def of_batch(self, caller: Principal, run_id: str) -> Comparison:
-        """The arms of a batch; raises NotFound (`batch_unknown`)."""
-        values = {"tenant": caller.tenant_id, "id": run_id, "since": "-infinity"}
+        """Compare the arms of a batch. Raises BatchUnknown."""
         async with self._database.transaction(caller.tenant_id) as connection:
-            if await one(connection, _BATCH, values) is None:
-                raise NotFound("There is no such batch.", code="batch_unknown")
-            return await _compared(connection, "run_id", values)
+            await batch_plans.check_exists(connection, caller.tenant_id, run_id)
+            return _comparison(await _compare_batch(connection, caller.tenant_id, run_id))
 
     async def of_experiment(self, caller: Principal, experiment_id: str) -> Comparison:
-        """The arms of an experiment, shadows too; raises NotFound (`experiment_unknown`)."""
+        """Compare the arms of an experiment, shadows too. Raises ExperimentUnknown."""
         tenant_id = caller.tenant_id
         async with self._database.transaction(tenant_id) as connection:
-            experiment = await experiments.shown(connection, tenant_id, experiment_id)
-            values = {"tenant": tenant_id, "id": experiment_id, "since": experiment.created_at}
-            compared = await _compared(connection, "experiment_id", values)
+            experiment = await experiments.get(connection, tenant_id, experiment_id)
+            comparison = _comparison(await _compare_arms(connection, tenant_id, experiment))
         shadows = {arm.name for arm in experiment.arms if arm.shadow}
-        shown = [arm for arm in compared.arms if arm.arm not in shadows]
-        return compared.model_copy(update={"differences": _differences(shown)})
+        visible = [arm for arm in comparison.arms if arm.arm not in shadows]
+        return comparison.model_copy(update={"differences": _differences(visible)})
 
 
-async def _compared(connection: Connection, source: str, values: _Row) -> Comparison:
-    found = await one(connection, _COMPARED.format(source=source), values)
-    assert found is not None
+def _comparison_sql(what: str, source: str) -> str:
+    return f"""
+        -- Compare the arms of {what} by the latest score of each lead by each arm before its
+        -- outcome came (a test reads behaviour as it was then). Outcomes from before an experiment
+        -- are not its work. `rank`: the mean rank of equal scores among leads whose outcome counts.
+        WITH scored AS MATERIALIZED (
+            SELECT DISTINCT ON (c.lead_id, c.arm) c.lead_id, c.arm, c.score, c.model_version,
+                l.outcome = 'won' AS won, l.outcome_at,
+                l.outcome_at >= %(since)s::timestamptz AS ended
+            FROM scores c JOIN leads l ON l.tenant_id = c.tenant_id AND l.id = c.lead_id
+            WHERE c.tenant_id = %(tenant)s AND c.arm <> '' AND c.{source} = %(id)s
+              AND (NOT c.visible AND c.experiment_id IS NULL OR l.outcome_at IS NULL
+                OR c.calculated_at <= l.outcome_at OR l.outcome_at < %(since)s::timestamptz)
+            ORDER BY c.lead_id, c.arm, c.calculated_at DESC
+        ), costs AS (
+            SELECT arm, sum(cost_micros)::bigint AS cost FROM scores
+            WHERE tenant_id = %(tenant)s AND arm <> '' AND {source} = %(id)s GROUP BY arm
+        ), {_FIGURES}"""
+
+
+_COMPARE_BATCH = _comparison_sql("a batch", "run_id")
+
+
+async def _compare_batch(connection: Connection, tenant_id: str, run_id: str) -> _Row:
+    values = {"tenant": tenant_id, "id": run_id, "since": "-infinity"}
+    return await one(connection, _COMPARE_BATCH, values) or {}
+
+
+_COMPARE_ARMS = _comparison_sql("an experiment", "experiment_id")
+
+
+async def _compare_arms(connection: Connection, tenant_id: str, experiment: Experiment) -> _Row:
+    values = {"tenant": tenant_id, "id": experiment.id, "since": experiment.created_at}
+    return await one(connection, _COMPARE_ARMS, values) or {}
+
+
+def _comparison(row: _Row) -> Comparison:
     deciles = defaultdict[str, list[_Row]](list)
-    for row in found["deciles"]:
-        deciles[row["arm"]].append(row)
+    for decile in row["deciles"]:
+        deciles[decile["arm"]].append(decile)
     bins = defaultdict[str, dict[int, int]](dict)
-    for row in found["bins"]:
-        bins[row["arm"]][row["bin"]] = row["leads"]
-    endings = {row["arm"]: row for row in found["endings"]}
-    costs = {row["arm"]: row["cost"] for row in found["costs"]}
+    for each in row["bins"]:
+        bins[each["arm"]][each["bin"]] = each["leads"]
+    outcomes = {each["arm"]: each for each in row["outcomes"]}
+    costs = {each["arm"]: each["cost"] for each in row["costs"]}
     return Comparison(
         arms=[
-            _arm(arm, rows, bins[arm], endings.get(arm), costs[arm])
+            _arm(arm, rows, bins[arm], outcomes.get(arm), costs[arm])
             for arm, rows in deciles.items()
         ],
-        agreement=[_agreement(row) for row in found["pairs"]],
+        agreement=[_agreement(each) for each in row["pairs"]],
     )
 
 
 def _arm(
-    arm: str, rows: list[_Row], bins: dict[int, int], ending: _Row | None, cost: int
+    arm: str, rows: list[_Row], bins: dict[int, int], outcomes: _Row | None, cost: int
 ) -> ArmReport:
     leads = sum(row["leads"] for row in rows)
     return ArmReport(
@@ -130,22 +145,23 @@ def _arm(
         leads=leads,
         mean_score=round(sum(row["points"] for row in rows) / leads, 2),
         distribution=[
-            Bin(low=10.0 * place, high=10.0 * place + 10, count=bins.get(place, 0))
-            for place in range(10)
+            Bin(low=10.0 * tenth, high=10.0 * tenth + 10, count=bins.get(tenth, 0))
+            for tenth in range(10)
         ],
         cost_micros=cost,
         trained_on=sum(row["trained"] for row in rows),
         conversion=conversion(sum(row["ended"] for row in rows), sum(row["won"] for row in rows)),
-        auc=auc(ending["won"], ending["lost"], ending["places"]) if ending else None,
-        deciles=[
-            Decile(
-                decile=row["decile"],
-                leads=row["leads"],
-                mean_score=round(row["points"] / row["leads"], 2),
-                conversion=conversion(row["ended"], row["won"]),
-            )
-            for row in rows
-        ],
+        auc=auc(outcomes["won"], outcomes["lost"], outcomes["ranks"]) if outcomes else None,
+        deciles=[_decile(row) for row in rows],
+    )
+
+
+def _decile(row: _Row) -> Decile:
+    return Decile(
+        decile=row["decile"],
+        leads=row["leads"],
+        mean_score=round(row["points"] / row["leads"], 2),
+        conversion=conversion(row["ended"], row["won"]),
     )
 
 

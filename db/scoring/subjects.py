@@ -1,4 +1,4 @@
-"""Subjects: leads as models read them, with a digest of what was read."""
+"""Subjects: leads as models read them, with a digest of the values read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from domain.scoring.subjects import SECONDS_PER_DAY, Behaviour, Subject
 
 
 def columns(moment: str = "statement_timestamp()", compare: str = "<=") -> str:
-    """What is selected of a lead `l`, as it was at a moment (an SQL expression of our own), with
-    what it did until then (`compare`).
+    """Return the columns to select of a lead `l`, as it was at a moment (an SQL expression of our
+    own), with its events until then (`compare`).
 
-    Texts: what Postgres writes is always the same for the same values, and the digest's source.
+    They are texts: Postgres writes the same values the same way each time, which the digest needs.
     """
     return f"""l.id, l.profile::text AS profile, extract(epoch FROM {moment})::float8 AS now,
         coalesce((SELECT jsonb_agg(jsonb_build_array(
@@ -25,7 +25,7 @@ def columns(moment: str = "statement_timestamp()", compare: str = "<=") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadSubject:
     """A lead that was read, and whether the experiment's filter finds it."""
 
     subject: Subject
@@ -33,12 +33,12 @@ class Read:
     in_filter: bool
 
 
-def read(row: dict[str, Any]) -> Read:
-    """A subject of a row with these columns, and `in_filter`."""
+def read(row: dict[str, Any]) -> ReadSubject:
+    """Make a subject of a row with these columns, and `in_filter`."""
     profile, behaviours, now = row["profile"], row["behaviours"], row["now"]
-    done = [
+    events = [
         Behaviour(kind, (now - time) / SECONDS_PER_DAY, properties)
         for kind, time, properties in (orjson.loads(behaviours) if behaviours != "[]" else ())
     ]
     digest = hashlib.sha256(f"{profile}\0{behaviours}".encode()).hexdigest()
-    return Read(Subject(row["id"], orjson.loads(profile), done), digest, row["in_filter"])
+    return ReadSubject(Subject(row["id"], orjson.loads(profile), events), digest, row["in_filter"])

@@ -28,7 +28,7 @@ class ScoreRow(columns.OwnedRow, table=True):
             "model_version",
             "calculated_at",
             "lead_id",
-            postgresql_where=sql("shown"),
+            postgresql_where=sql("visible"),
         ),
     )
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -41,7 +41,7 @@ class ScoreRow(columns.OwnedRow, table=True):
     features: dict[str, Any] = Field(sa_column=columns.json())
     model_version: str = Field(sa_column=columns.text())
     experiment_id: str | None = Field(sa_column=columns.text(nullable=True))
-    shown: bool
+    visible: bool
     requested_by: str = Field(sa_column=columns.text())
     inputs_digest: str = Field(sa_column=columns.text())
     cost_micros: int = Field(sa_column=columns.big())
@@ -158,7 +158,7 @@ class CheckRow(columns.OwnedRow, table=True):
     __tablename__ = "checks"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
-    orders: dict[str, Any] = Field(sa_column=columns.json())
+    request: dict[str, Any] = Field(sa_column=columns.json())
     drift: list[Any] = Field(sa_column=columns.json())
     fairness: dict[str, Any] | None = Field(sa_column=columns.json(nullable=True))
     alerts: int

@@ -2,7 +2,7 @@
 
 A column or key `id` is needed; `outcome` (won, lost), `outcome_at` and `outcome_value` say how it
 ended; all others are the profile. In CSV these names may be written in capitals, numbers are
-numbers, and an empty cell says nothing. What is found does not depend on how the file is cut.
+numbers, and an empty cell says nothing. The result does not depend on how the file is cut.
 """
 
 import csv
@@ -13,50 +13,51 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from domain.errors import Invalid
-from domain.leads.leads import LeadId, LeadOutcome, LeadRow, Profile, Rejected
+from domain.leads.errors import FileInvalid
+from domain.leads.leads import LeadId, LeadLine, LeadOutcome, Profile, RejectedLine
 
 FileKind = Literal["csv", "jsonl"]
-_MOST_RECORD_BYTES = 256 * 1024
+MAX_RECORD_BYTES = 256 * 1024
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?")
 _OUTCOME = {"outcome": "outcome", "outcome_at": "when", "outcome_value": "value"}
-_COLUMN_OF = {ours: name for name, ours in _OUTCOME.items()}
+_COLUMN_OF = {field: name for name, field in _OUTCOME.items()}
 _RESERVED = {"id": "id", "lead_id": "id", **{name: name for name in _OUTCOME}}
 _IDS = TypeAdapter(LeadId)
 _NEVER_CLOSED = "a quote that opens here is not closed{within}: nothing behind it can be trusted"
 # Python's own limit is one for all readers, and lower than a record may be long.
-csv.field_size_limit(_MOST_RECORD_BYTES)
+csv.field_size_limit(MAX_RECORD_BYTES)
 
 
 class LeadFile:
-    """One file, whose records have at most `most` bytes; of a longer one only so many are kept.
-    `stopped` says where reading ended before the file did."""
+    """One file, read piece by piece. `max_bytes` limits what is held of one record; `stopped` says
+    where reading ended before the file did."""
 
-    def __init__(self, kind: FileKind, most: int = _MOST_RECORD_BYTES) -> None:
+    def __init__(self, kind: FileKind, max_bytes: int = MAX_RECORD_BYTES) -> None:
         self._kind = kind
-        self._most = most
+        self._max_bytes = max_bytes
         self._line = 0
         self._columns: list[str] | None = None
         self._delimiter = ","
         self._begin_record()
-        self.stopped: Rejected | None = None
+        self.stopped: RejectedLine | None = None
 
-    def feed(self, piece: bytes) -> Iterator[LeadRow | Rejected]:
-        """What can be read now; raises Invalid (`file_invalid`) for a first line without `id`."""
+    def feed(self, piece: bytes) -> Iterator[LeadLine | RejectedLine]:
+        """Yield the lines that are complete now. Raises FileInvalid for a first line without
+        `id`."""
         *ends, rest = piece.split(b"\n")
         for end in ends:
             self._add(end + b"\n")
             yield from self._end_line()
         self._add(rest)
 
-    def finish(self) -> Iterator[LeadRow | Rejected]:
-        """What is left at the end of the file; raises as `feed`."""
+    def finish(self) -> Iterator[LeadLine | RejectedLine]:
+        """Yield what is left at the end of the file. Raises FileInvalid."""
         if self._size:
             yield from self._end_line()
         if self._size:
             self._stop_open("")
         if self._kind == "csv" and self._columns is None and self.stopped is None:
-            raise _no_columns()
+            raise FileInvalid
 
     def _begin_record(self) -> None:
         self._record = bytearray()
@@ -66,12 +67,12 @@ class LeadFile:
     def _add(self, part: bytes) -> None:
         if self.stopped is not None:
             return
-        self._record += part[: self._most - len(self._record)]
+        self._record += part[: self._max_bytes - len(self._record)]
         self._size += len(part)
         if self._kind == "csv":
             self._quotes += part.count(b'"')
 
-    def _end_line(self) -> Iterator[LeadRow | Rejected]:
+    def _end_line(self) -> Iterator[LeadLine | RejectedLine]:
         if self.stopped is not None:
             return
         self._line += 1
@@ -79,14 +80,14 @@ class LeadFile:
             raw, size, first = bytes(self._record), self._size, self._first
             self._begin_record()
             yield from self._read(first, raw, size)
-        elif self._size > self._most:
-            self._stop_open(f" within {self._most // 1024} KiB")
+        elif self._size > self._max_bytes:
+            self._stop_open(f" within {self._max_bytes // 1024} KiB")
 
-    def _read(self, line: int, raw: bytes, size: int) -> Iterator[LeadRow | Rejected]:
-        if size > self._most:
+    def _read(self, line: int, raw: bytes, size: int) -> Iterator[LeadLine | RejectedLine]:
+        if size > self._max_bytes:
             if self._kind == "csv" and self._columns is None:
-                raise _no_columns()
-            yield _rejected(line, f"longer than {self._most // 1024} KiB", raw)
+                raise FileInvalid
+            yield _rejected(line, f"longer than {self._max_bytes // 1024} KiB", raw)
         elif not raw.strip():
             return
         elif self._kind == "jsonl":
@@ -94,7 +95,7 @@ class LeadFile:
         else:
             yield from self._read_cells(line, raw)
 
-    def _read_cells(self, line: int, raw: bytes) -> Iterator[LeadRow | Rejected]:
+    def _read_cells(self, line: int, raw: bytes) -> Iterator[LeadLine | RejectedLine]:
         text = raw.decode("utf-8-sig" if line == 1 else "utf-8", errors="surrogateescape")
         if self._columns is None:
             self._delimiter = max(",;\t", key=text.count)
@@ -120,18 +121,13 @@ def _columns(cells: list[str]) -> list[str]:
     columns = [cell.strip() for cell in cells]
     columns = [_RESERVED.get(column.lower(), column) for column in columns]
     if columns.count("id") != 1 or len(set(columns)) != len(columns) or "" in columns:
-        raise _no_columns()
+        raise FileInvalid
     return columns
 
 
-def _no_columns() -> Invalid:
-    return Invalid(
-        "The first line must name the columns, each once, and one of them `id`.",
-        code="file_invalid",
-    )
-
-
-def _from_cells(line: int, raw: bytes, columns: list[str], cells: list[str]) -> LeadRow | Rejected:
+def _from_cells(
+    line: int, raw: bytes, columns: list[str], cells: list[str]
+) -> LeadLine | RejectedLine:
     if len(cells) != len(columns):
         return _rejected(line, f"{len(cells)} cells for {len(columns)} columns", raw)
     return _row(line, raw, dict(zip(columns, map(_value, columns, cells), strict=True)))
@@ -146,7 +142,7 @@ def _value(column: str, cell: str) -> Any:
     return text
 
 
-def _from_json(line: int, raw: bytes) -> LeadRow | Rejected:
+def _from_json(line: int, raw: bytes) -> LeadLine | RejectedLine:
     try:
         values = json.loads(raw)
     except (ValueError, RecursionError):
@@ -159,30 +155,30 @@ def _from_json(line: int, raw: bytes) -> LeadRow | Rejected:
     return _row(line, raw, profile | values)
 
 
-def _row(line: int, raw: bytes, values: dict[str, Any]) -> LeadRow | Rejected:
+def _row(line: int, raw: bytes, values: dict[str, Any]) -> LeadLine | RejectedLine:
     given = {name: value for name, value in values.items() if value is not None}
-    ended = {ours: given.pop(name) for name, ours in _OUTCOME.items() if name in given}
-    if ended and "outcome" not in ended:
-        return _rejected(line, f"{_COLUMN_OF[min(ended)]}: there is no outcome", raw)
+    outcome = {field: given.pop(name) for name, field in _OUTCOME.items() if name in given}
+    if outcome and "outcome" not in outcome:
+        return _rejected(line, f"{_COLUMN_OF[min(outcome)]}: there is no outcome", raw)
     lead_id = given.pop("id", given.pop("lead_id", ""))
     try:
-        return LeadRow.model_construct(
+        return LeadLine.model_construct(
             line=line,
             id=_IDS.validate_python(str(lead_id)),
             profile=Profile.model_validate(given).stored,
-            outcome=LeadOutcome.model_validate(ended) if ended else None,
+            outcome=LeadOutcome.model_validate(outcome) if outcome else None,
         )
     except ValidationError as error:
-        return _rejected(line, _told(error), raw)
+        return _rejected(line, _reason(error), raw)
 
 
-def _told(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(_COLUMN_OF.get(str(part), str(part)) for part in found["loc"])
-    where = where or ("id" if "pattern" in found["type"] else "row")
-    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(_COLUMN_OF.get(str(part), str(part)) for part in first["loc"])
+    where = where or ("id" if "pattern" in first["type"] else "row")
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _rejected(line: int, reason: str, raw: bytes) -> Rejected:
+def _rejected(line: int, reason: str, raw: bytes) -> RejectedLine:
     text = raw.decode("utf-8", errors="replace").rstrip("\r\n").replace("\0", "�")
-    return Rejected(line=line, reason=reason, text=text)
+    return RejectedLine(line=line, reason=reason, text=text)

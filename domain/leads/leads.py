@@ -17,22 +17,22 @@ MAX_PROFILE_BYTES = 32 * 1024
 MAX_PROPERTIES_BYTES = 4 * 1024
 LeadId = Annotated[str, Field(pattern=ID_PATTERN)]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
-Words = Annotated[str, Field(max_length=500)]
+ShortText = Annotated[str, Field(max_length=500)]
 
 
 class Profile(BaseModel):
-    """What is known of a lead: a few fields that everything here knows, and any others."""
+    """All that is known of a lead: a few fields that every model may rely on, and any others."""
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
 
-    name: Words | None = None
-    email: Words | None = None
-    company: Words | None = None
-    title: Words | None = None
-    industry: Words | None = None
+    name: ShortText | None = None
+    email: ShortText | None = None
+    company: ShortText | None = None
+    title: ShortText | None = None
+    industry: ShortText | None = None
     size: int | None = Field(default=None, ge=0, le=10_000_000)
-    country: Words | None = None
-    source: Words | None = None
+    country: ShortText | None = None
+    source: ShortText | None = None
 
     @model_validator(mode="after")
     def _storable(self) -> "Profile":
@@ -45,12 +45,12 @@ class Profile(BaseModel):
 
     @property
     def stored(self) -> dict[str, Any]:
-        """As it is kept: what was given, no more."""
+        """Return the fields that were given, as the database stores them."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 # What no model may see or learn from: it says who somebody is, not what they want. Written as
-# `identifying` reads them, without anything but letters.
+# `is_identifying` reads them, without anything but letters.
 _IDENTIFYING = frozenset(
     {
         *("name", "firstname", "lastname", "fullname", "surname", "contactname", "username"),
@@ -60,27 +60,27 @@ _IDENTIFYING = frozenset(
 )
 
 
-def identifying(name: str) -> bool:
-    """Whether a field's name says that it tells who somebody is, however it is spelled."""
+def is_identifying(name: str) -> bool:
+    """Return whether a field says who somebody is, judged by its name, however it is spelled."""
     return "".join(filter(str.isalpha, name.casefold())) in _IDENTIFYING
 
 
-class Ending(StrEnum):
-    """How it ended with a lead."""
+class OutcomeKind(StrEnum):
+    """The two ends of a lead."""
 
     WON = "won"
     LOST = "lost"
 
 
 class LeadOutcome(StrictModel):
-    """How it ended: when, and what it was worth (in the tenant's currency)."""
+    """The end of a lead: won or lost, when, and what it was worth (in the tenant's currency)."""
 
-    outcome: Ending
+    outcome: OutcomeKind
     when: Time | None = None
     value: float | None = Field(default=None, ge=0, le=1e12)
 
 
-def _small(properties: dict[str, Any]) -> dict[str, Any]:
+def _limited(properties: dict[str, Any]) -> dict[str, Any]:
     storable(properties)
     if len(json.dumps(properties)) > MAX_PROPERTIES_BYTES:
         raise ValueError(f"the properties of an event may have {MAX_PROPERTIES_BYTES // 1024} KiB")
@@ -95,22 +95,22 @@ class NewLeadEvent(StrictModel):
     id: LeadId | None = None
     type: EventName
     time: Time | None = None
-    properties: Annotated[dict[str, Any], AfterValidator(_small)] = {}
+    properties: Annotated[dict[str, Any], AfterValidator(_limited)] = {}
 
     @property
     def key(self) -> str:
-        """What tells this event from others. Without id and time, each one is another."""
+        """Return what tells this event from others. Without id and time, each one is another."""
         if self.id is not None:
             return self.id
         if self.time is None:
             return uuid.uuid4().hex
         time = self.time.astimezone(UTC).isoformat()
-        said = json.dumps([self.type, time, self.properties], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:32]
+        content = json.dumps([self.type, time, self.properties], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 class LeadEvent(Contract):
-    """An event as it is kept."""
+    """An event of a lead, as the API shows it."""
 
     id: str
     type: str
@@ -119,11 +119,11 @@ class LeadEvent(Contract):
 
 
 class Lead(Contract):
-    """A lead as the API shows it, with its score as it stands."""
+    """A lead as the API shows it, with its current score."""
 
     id: str
     profile: dict[str, Any]
-    outcome: Ending | None
+    outcome: OutcomeKind | None
     outcome_at: datetime | None
     outcome_value: float | None
     score: float | None
@@ -133,15 +133,15 @@ class Lead(Contract):
 
 
 class LeadFilter(StrictModel):
-    """Which leads: all that meet every condition that is given. `profile` compares fields of the
-    profile, each with one value or any of a list."""
+    """The leads that meet every condition that is given. `profile` compares fields of the profile,
+    each with one value or any of a list."""
 
     profile: Annotated[
         dict[str, str | bool | float | list[str | bool | float]],
         Field(max_length=20),
         AfterValidator(storable),
     ] = {}
-    outcome: Ending | None = None
+    outcome: OutcomeKind | None = None
     open: bool | None = None
     min_score: float | None = None
     max_score: float | None = None
@@ -149,7 +149,7 @@ class LeadFilter(StrictModel):
     updated_after: Time | None = None
 
 
-class Rejected(Contract):
+class RejectedLine(Contract):
     """A line of a file that was not taken, and why."""
 
     line: int
@@ -157,18 +157,18 @@ class Rejected(Contract):
     text: str
 
 
-class Imported(Contract):
-    """What became of a file. `stopped`: where reading ended before the file did, and why;
+class ImportReport(Contract):
+    """The result of an import. `stopped`: where reading ended before the file did, and why;
     `rejects` are the first thousand, `rejected` counts them all."""
 
     loaded: int
     unchanged: int
     rejected: int
-    rejects: list[Rejected]
-    stopped: Rejected | None = None
+    rejects: list[RejectedLine]
+    stopped: RejectedLine | None = None
 
 
-class LeadRow(Contract):
+class LeadLine(Contract):
     """A line of a file on its way into the database."""
 
     line: int

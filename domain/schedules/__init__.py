@@ -1,1 +1,1 @@
-"""Schedules: what comes again."""
+"""Schedules: recurring work."""

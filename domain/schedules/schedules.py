@@ -1,4 +1,4 @@
-"""Schedules: work that comes again, as Temporal Schedules keep it."""
+"""Schedules: recurring work, as Temporal Schedules store it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,13 +11,13 @@ from domain.base import Contract, StrictModel
 from domain.names import ID_PATTERN, Kind, run_id
 from domain.runs.runs import Outcome, RunRef, RunSpec
 from domain.scoring import checks
-from domain.scoring.batches import BatchOrder, Note, scheduled_spec
-from domain.scoring.checks import CheckOrder
+from domain.scoring.batches import BatchRequest, Note, scheduled_spec
+from domain.scoring.checks import CheckRequest
 
 ScheduleId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
-def _known_zone(zone: str) -> str:
+def _time_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -26,16 +26,16 @@ def _known_zone(zone: str) -> str:
 
 
 class ScheduleSpec(StrictModel):
-    """When: a cron expression of five fields or an interval, in a time zone. `jitter_seconds`
-    spreads the starts, so that not all tenants begin at once."""
+    """The times of a schedule: a cron expression of five fields or an interval, in a time zone.
+    `jitter_seconds` spreads the starts, so that not all tenants begin at once."""
 
     cron: str | None = Field(default=None, max_length=200)
     every_seconds: float | None = Field(default=None, ge=60, le=366 * 86_400)
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     jitter_seconds: float = Field(default=0, ge=0, le=86_400)
 
     @model_validator(mode="after")
-    def _one(self) -> "ScheduleSpec":
+    def _cron_or_interval(self) -> "ScheduleSpec":
         if (self.cron is None) == (self.every_seconds is None):
             raise ValueError("give either cron or every_seconds")
         if self.cron is not None and len(self.cron.split()) != 5:
@@ -44,11 +44,11 @@ class ScheduleSpec(StrictModel):
 
 
 class ScheduledWork(StrictModel):
-    """What a schedule starts: a batch of scores, or a check of them."""
+    """The run that a schedule starts: a batch of scores, or a check of them."""
 
     kind: Literal["rescore", "check"] = "rescore"
-    batch: BatchOrder = BatchOrder()
-    check: CheckOrder = CheckOrder()
+    batch: BatchRequest = BatchRequest()
+    check: CheckRequest = CheckRequest()
 
 
 class NewSchedule(StrictModel):
@@ -65,7 +65,7 @@ class NewSchedule(StrictModel):
         user_id = f"schedule {self.id}"
         if self.work.kind == "check":
             run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.CHECK, self.id))
-            return checks.launch_of(run, user_id, self.work.check)
+            return checks.check_spec(run, user_id, self.work.check)
         run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.BATCH, self.id))
         return scheduled_spec(run, user_id, self.work.batch)
 
@@ -93,8 +93,8 @@ class Schedule(Contract):
     skipped: int
     created_at: datetime | None
 
-    def ended(self, outcomes: Mapping[str, Outcome | None]) -> "Schedule":
-        """The same with how its last runs ended."""
+    def with_outcomes(self, outcomes: Mapping[str, Outcome | None]) -> "Schedule":
+        """Return the schedule with the outcomes of its last runs."""
         runs = [
             run.model_copy(update={"outcome": outcomes.get(run.run_id)}) for run in self.last_runs
         ]

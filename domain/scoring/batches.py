@@ -18,17 +18,18 @@ Note = Annotated[OneLine, Field(max_length=200)]
 Parallel = Annotated[int, Field(ge=1, le=32)]
 
 
-def _different(models: tuple[ModelId, ...]) -> tuple[ModelId, ...]:
+def _distinct(models: tuple[ModelId, ...]) -> tuple[ModelId, ...]:
     if len(set(models)) < 2:
         raise ValueError("a test compares at least two models")
     return models
 
 
-Compared = Annotated[tuple[ModelId, ...], Field(max_length=8), AfterValidator(_different)]
+ComparedModels = Annotated[tuple[ModelId, ...], Field(max_length=8), AfterValidator(_distinct)]
 
 
 class Selection(StrictModel):
-    """Which leads: these ids, those that a filter finds, those that failed in a batch, or all."""
+    """The leads of a batch: these ids, those that a filter finds, those that failed in a batch,
+    or all."""
 
     ids: tuple[LeadId, ...] | None = Field(default=None, max_length=10_000)
     filter: LeadFilter | None = None
@@ -42,33 +43,33 @@ class Selection(StrictModel):
 
 
 class BatchMode(StrEnum):
-    """`score` shows its scores; `test` compares models, and shows nothing."""
+    """The two kinds of a batch: `score` makes its scores visible; `test` only compares models."""
 
     SCORE = "score"
     TEST = "test"
 
 
-class BatchOrder(StrictModel):
-    """What to score, with what. Without `model` and `experiment`, the champion scores, and the
-    experiment that runs; `models` are those that a test compares."""
+class BatchRequest(StrictModel):
+    """The leads to score, and the models that score them. Without `model` and `experiment` these
+    are the champion and the running experiment; `models` are those that a test compares."""
 
     mode: BatchMode = BatchMode.SCORE
     selection: Selection = Selection()
     model: ModelId | None = None
     experiment: ArmName | None = None
-    models: Compared | tuple[()] = ()
+    models: ComparedModels | tuple[()] = ()
     parallel: Parallel | None = None
     note: Note = ""
 
     @model_validator(mode="after")
-    def _sound(self) -> "BatchOrder":
+    def _models_of_a_test(self) -> "BatchRequest":
         if (self.mode is BatchMode.TEST) != bool(self.models):
             raise ValueError("`models` are those of a test")
         return self
 
 
 class BatchInput(RunInput):
-    """The input of LeadBatch; what to score is in the record. `cursor`: how far an earlier run of
+    """The input of LeadBatch; the request is in the record. `cursor`: how far an earlier run of
     the same workflow had come when it began a new history."""
 
     tenant_id: str
@@ -77,10 +78,10 @@ class BatchInput(RunInput):
     paused: bool = False
 
 
-class BatchOpening(Contract):
-    """What a batch was found to be, how far it is, and how it is cut: `parallel` chunks at a time,
-    in pages. `asks`: a model is asked for each lead. `finished`: there is nothing to do, or it has
-    ended."""
+class BatchStart(Contract):
+    """The size of a batch that begins, its counts, and how it is divided: `parallel` chunks at a
+    time, in pages. `calls_models`: each lead takes a model call. `finished`: there is nothing to
+    do, or it has ended."""
 
     total: int
     scored: int = 0
@@ -88,7 +89,7 @@ class BatchOpening(Contract):
     parallel: int
     chunk: int
     page: int
-    asks: bool = False
+    calls_models: bool = False
     finished: bool = False
 
 
@@ -96,11 +97,11 @@ _CHUNKS, _PAGE = 2, 200
 _CALLS, _PAGES_OF_CALLS = 8, 5
 
 
-def cut(chunk: int, parallel: int | None, *, asks: bool) -> dict[str, int]:
-    """How a batch is cut: chunks at a time, leads of a chunk and of a page. Where models are asked,
-    `parallel` is how many leads wait for an answer at once, all in one activity: what is kept
-    after them is what they cost."""
-    if asks:
+def divide(chunk: int, parallel: int | None, *, calls_models: bool) -> dict[str, int]:
+    """Return how to divide a batch: chunks at a time, leads of a chunk and of a page. Where models
+    are called, `parallel` is how many leads wait for an answer at once, all in one activity: a
+    crash loses no more than their cost."""
+    if calls_models:
         page = parallel or _CALLS
         return {"parallel": 1, "chunk": min(chunk, page * _PAGES_OF_CALLS), "page": page}
     return {"parallel": parallel or _CHUNKS, "chunk": chunk, "page": _PAGE}
@@ -110,18 +111,18 @@ class Chunk(Contract):
     """Leads after one id, up to another."""
 
     after: str
-    upto: str
+    through: str
 
 
 class ChunkPlan(Contract):
-    """The next chunks of a batch; `last`: there are no more behind them."""
+    """The next chunks of a batch; `last`: none follow."""
 
     chunks: tuple[Chunk, ...]
     last: bool
 
 
 class PlanRef(Contract):
-    """Ask for the chunks behind a cursor."""
+    """The position in a batch behind which chunks are to be planned."""
 
     run: RunRef
     after: str
@@ -129,19 +130,19 @@ class PlanRef(Contract):
 
 
 class ChunkRef(Contract):
-    """One chunk of a batch. `size`: how many leads are read, scored and kept at a time, at once if
-    they wait for a model's answer (`asks`)."""
+    """One chunk of a batch. `size`: how many leads are read, scored and stored at a time, at once
+    if each takes a model call (`calls_models`)."""
 
     run: RunRef
     chunk: Chunk
     size: int
-    asks: bool = False
+    calls_models: bool = False
 
 
 class ChunkResult(Contract):
-    """What a chunk came to; `scored` and `failed` are those of the whole batch by then.
-    `paused_at`: it stopped behind this id, because the batch is paused; `over_budget`: the money
-    ran out, so what is left was not asked."""
+    """The result of a chunk; `scored` and `failed` are those of the whole batch by then.
+    `paused_at`: it stopped behind this id, because the batch is paused; `over_budget`: the budget
+    is spent, so the rest was not scored."""
 
     scored: int
     failed: int
@@ -150,15 +151,15 @@ class ChunkResult(Contract):
 
 
 class BatchResult(Contract):
-    """How a batch ended."""
+    """The outcome of a batch and its counts."""
 
     outcome: Outcome
     scored: int
     failed: int
 
 
-class Pausing(Contract):
-    """Whether a batch rests, and why."""
+class BatchPause(Contract):
+    """A pause of a batch, or the end of one, with the reason."""
 
     run: RunRef
     paused: bool
@@ -166,7 +167,7 @@ class Pausing(Contract):
 
 
 class BatchCounts(Contract):
-    """How far a batch is: leads, leads per second, seconds that are left."""
+    """The progress of a batch: leads, leads per second, seconds that are left."""
 
     total: int
     scored: int
@@ -205,9 +206,9 @@ LONGEST_PROMPT_TOKENS, LONGEST_ANSWER_TOKENS = 2 * 12_000, 2 * 1_500
 
 
 class Estimate(Contract):
-    """What a batch would be, without doing it. `cost_micros` is what model calls would cost, from
-    the last scores of these models, or at most from the price of the longest prompt and answer;
-    None if neither is known. Rules cost nothing."""
+    """The size, cost and duration of a batch that is not run. `cost_micros` is what model calls
+    would cost, from the last scores of these models, or at most from the price of the longest
+    prompt and answer; None if neither is known. Rules cost nothing."""
 
     leads: int
     models: list[str]
@@ -216,7 +217,7 @@ class Estimate(Contract):
     basis: str
 
 
-def spec_of(run: RunRef, user_id: str, request: BatchOrder, models: Sequence[str]) -> RunSpec:
+def batch_spec(run: RunRef, user_id: str, request: BatchRequest, models: Sequence[str]) -> RunSpec:
     """Return the run that scores a batch with these models."""
     model = ", ".join(models)
     verb = "Compare" if request.mode is BatchMode.TEST else "Score"
@@ -232,8 +233,8 @@ def spec_of(run: RunRef, user_id: str, request: BatchOrder, models: Sequence[str
     )
 
 
-def scheduled_spec(run: RunRef, user_id: str, request: BatchOrder) -> RunSpec:
+def scheduled_spec(run: RunRef, user_id: str, request: BatchRequest) -> RunSpec:
     """Return the run that scores a batch for a schedule: its models are chosen when it begins."""
     models = request.models or (request.model or "champion",)
-    spec = spec_of(run, user_id, request, models)
+    spec = batch_spec(run, user_id, request, models)
     return spec.model_copy(update={"request": request.model_dump(mode="json")})

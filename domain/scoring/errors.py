@@ -33,12 +33,6 @@ class ModelInUse(Conflict):
     code = "model_in_use"
 
 
-class ApprovalNeedsAnother(Conflict):
-    """Somebody else must approve your scoring model."""
-
-    code = "approval_needs_another"
-
-
 class ModelInvalid(Invalid):
     """A scoring model has either rules or a judge."""
 

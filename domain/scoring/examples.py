@@ -1,4 +1,4 @@
-"""Examples: leads whose outcome is known, kept as columns of plain values to learn from."""
+"""Examples: leads whose outcome is known, as columns of plain values to learn from."""
 
 from array import array
 from collections import Counter
@@ -6,59 +6,60 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from domain.leads.leads import identifying
+from domain.leads.leads import is_identifying
 from domain.scoring.inputs import NEVER_DAYS, Input
 from domain.scoring.subjects import Value, at_path, plain
 
-MOST_FIELDS = 100
-MOST_TYPES = 50
+MAX_FIELDS = 100
+MAX_TYPES = 50
 # What a text beyond these limits is: no level that anything could be learned from.
 OTHER = "…"
-_MOST_TEXTS = 1_000
-_MOST_CHARACTERS = 200
-_MOST_NAMES = 10_000
+_MAX_TEXTS = 1_000
+_MAX_CHARACTERS = 200
+_MAX_NAMES = 10_000
 _DEPTH = 3
 _NEVER = (0.0, NEVER_DAYS)
 
 
-class Ended(NamedTuple):
-    """A lead whose outcome came `at` a moment. `done`: for each event type how often it happened in
-    the 90 days before that moment, and how many days before it did last."""
+class ClosedLead(NamedTuple):
+    """A lead whose outcome came `at` a moment. `behaviours`: for each event type how often it
+    happened in the 90 days before that moment, and how many days before it happened last."""
 
     profile: Mapping[str, Any]
-    done: Mapping[str, tuple[float, float]]
+    behaviours: Mapping[str, tuple[float, float]]
     won: bool
     at: datetime | None = None
 
 
 class Survey:
-    """A first look at the leads: what is worth a column."""
+    """A first pass over the leads, which chooses the columns. `allows` says which inputs may be
+    learned from."""
 
-    def __init__(self, wants: Callable[[Input], bool]) -> None:
-        self._wants = wants
+    def __init__(self, allows: Callable[[Input], bool]) -> None:
+        self._allows = allows
         self._fields = Counter[str]()
         self._types = Counter[str]()
 
-    def see(self, leads: Iterable[Ended]) -> None:
+    def add(self, leads: Iterable[ClosedLead]) -> None:
         """Count the fields and the event types of leads."""
         for lead in leads:
             self._fields = _counted(self._fields, dict.fromkeys(_paths(lead.profile)))
-            self._types = _counted(self._types, lead.done)
+            self._types = _counted(self._types, lead.behaviours)
 
     def examples(self) -> "Examples":
-        """Room for the most frequent wanted fields and event types. What says who a lead is never
-        is one of them."""
+        """Return room for the most frequent fields and event types that are allowed. What says who
+        a lead is never is one of them."""
         fields = (path for path in _by_frequency(self._fields) if self._is_field(path))
         types = (kind for kind in _by_frequency(self._types) if self._is_type(kind))
-        return Examples(_first(fields, MOST_FIELDS), _first(types, MOST_TYPES))
+        return Examples(_first(fields, MAX_FIELDS), _first(types, MAX_TYPES))
 
     def _is_field(self, path: str) -> bool:
-        wanted = self._wants(Input(source="field", key=path))
-        return wanted and not any(map(identifying, path.split(".")))
+        allowed = self._allows(Input(source="field", key=path))
+        return allowed and not any(map(is_identifying, path.split(".")))
 
     def _is_type(self, kind: str) -> bool:
         counted, last = Input(source="count", key=kind), Input(source="recency", key=kind)
-        return self._wants(counted) or self._wants(last)
+        return self._allows(counted) or self._allows(last)
 
 
 class Examples:
@@ -81,24 +82,25 @@ class Examples:
     def __len__(self) -> int:
         return len(self.won)
 
-    def add(self, leads: Iterable[Ended]) -> None:
-        """Take leads in."""
+    def add(self, leads: Iterable[ClosedLead]) -> None:
+        """Add leads to the columns."""
         for lead in leads:
             self._add(lead)
 
     def column(self, item: Input) -> Sequence[Value]:
-        """An input's value of each lead, as scoring reads it (but for texts that are `OTHER`)."""
+        """Return an input's value of each lead, as scoring reads it (but for texts that are
+        `OTHER`)."""
         if item.source == "field":
             return self.fields[item.key]
         return (self.counts if item.source == "count" else self.recencies)[item.key]
 
-    def _add(self, lead: Ended) -> None:
+    def _add(self, lead: ClosedLead) -> None:
         self.won.append(lead.won)
         for path, column in self.fields.items():
             value = plain(at_path(lead.profile, path))
             column.append(self._shared(path, value) if isinstance(value, str) else value)
         for kind in self.counts:
-            count, last = lead.done.get(kind, _NEVER)
+            count, last = lead.behaviours.get(kind, _NEVER)
             self.counts[kind].append(count)
             self.recencies[kind].append(last)
         if lead.at is not None:
@@ -107,7 +109,7 @@ class Examples:
 
     def _shared(self, path: str, text: str) -> str:
         known = self._texts[path]
-        if text in known or (len(text) <= _MOST_CHARACTERS and len(known) < _MOST_TEXTS):
+        if text in known or (len(text) <= _MAX_CHARACTERS and len(known) < _MAX_TEXTS):
             return known.setdefault(text, text)
         return OTHER
 
@@ -116,21 +118,21 @@ def _paths(profile: Mapping[str, Any], path: str = "", depth: int = 1) -> Iterat
     for name, value in profile.items():
         if isinstance(value, Mapping) and depth < _DEPTH:
             yield from _paths(value, f"{path}{name}.", depth + 1)
-        elif plain(value) is not None and len(path) + len(name) <= _MOST_CHARACTERS:
+        elif plain(value) is not None and len(path) + len(name) <= _MAX_CHARACTERS:
             yield f"{path}{name}"
 
 
 def _counted(known: Counter[str], names: Iterable[str]) -> Counter[str]:
-    """With these names counted once more; the rarest are given up where there are too many."""
+    """Count these names once more; the rarest are given up where there are too many."""
     known.update(list(names))
-    if len(known) <= _MOST_NAMES:
+    if len(known) <= _MAX_NAMES:
         return known
-    return Counter(dict(known.most_common(_MOST_NAMES // 2)))
+    return Counter(dict(known.most_common(_MAX_NAMES // 2)))
 
 
 def _by_frequency(known: Counter[str]) -> list[str]:
     return sorted(known, key=lambda name: (-known[name], name))
 
 
-def _first(names: Iterable[str], most: int) -> list[str]:
-    return [name for name, _ in zip(names, range(most), strict=False)]
+def _first(names: Iterable[str], limit: int) -> list[str]:
+    return [name for name, _ in zip(names, range(limit), strict=False)]

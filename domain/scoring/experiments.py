@@ -28,7 +28,7 @@ class Arm(StrictModel):
 
 
 class ExperimentStatus(StrEnum):
-    """Only one experiment of a tenant runs at a time."""
+    """The two states of an experiment; only one of a tenant runs at a time."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -42,7 +42,7 @@ class NewExperiment(StrictModel):
     filter: LeadFilter | None = None
 
     @model_validator(mode="after")
-    def _sound(self) -> "NewExperiment":
+    def _comparable(self) -> "NewExperiment":
         if len({arm.name for arm in self.arms}) != len(self.arms):
             raise ValueError("each arm needs a name of its own")
         if not sum(arm.weight for arm in self.arms if not arm.shadow):
@@ -53,7 +53,7 @@ class NewExperiment(StrictModel):
 
 
 class Experiment(NewExperiment):
-    """An experiment as it is kept."""
+    """An experiment as the API shows it."""
 
     status: ExperimentStatus
     created_by: str
@@ -62,10 +62,10 @@ class Experiment(NewExperiment):
 
 
 class ScoringPlan(Contract):
-    """Which models score, with versions that do not change while a batch runs.
+    """The models that score, with versions that do not change while a batch runs.
 
-    `default` scores a lead that no arm takes; with `tests` all of them score every lead and nobody
-    sees it.
+    `default` scores a lead that no arm takes; with `tests` all of them score every lead, and no
+    score is visible.
     """
 
     default: str
@@ -76,55 +76,56 @@ class ScoringPlan(Contract):
 
     @property
     def models(self) -> list[str]:
-        """Every model that may be asked, each once."""
+        """Return every model that may score, each once."""
         if self.tests:
             return list(dict.fromkeys(self.tests))
         return list(dict.fromkeys([self.default, *(arm.model for arm in self.arms)]))
 
     @property
     def shares(self) -> dict[str, float]:
-        """How many scores each model makes for a lead, on average; a lead that the filter leaves
-        out counts as one that it finds."""
+        """Return how many scores each model makes for a lead, on average; a lead that the filter
+        leaves out counts as one that it finds."""
         if self.tests or not self.arms:
             return dict.fromkeys(self.models, 1.0)
         whole = sum(arm.weight for arm in self.arms if not arm.shadow)
-        found = dict.fromkeys(self.models, 0.0)
+        shares = dict.fromkeys(self.models, 0.0)
         for arm in self.arms:
-            found[arm.model] += 1 if arm.shadow else arm.weight / whole
-        return found
+            shares[arm.model] += 1 if arm.shadow else arm.weight / whole
+        return shares
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One model that scores a lead, and for which arm; `shown`: its score is the lead's."""
+    """One model that scores a lead, and for which arm; `visible`: its score is the lead's."""
 
     model: str
     arm: str
-    shown: bool
+    visible: bool
 
 
 def assignments(
     plan: ScoringPlan, tenant_id: str, lead_id: str, *, in_filter: bool
 ) -> list[Assignment]:
-    """The models that score a lead; exactly one of them is shown, unless they are only tested."""
+    """Assign a lead to models; the score of exactly one is visible, unless they are only
+    tested."""
     if plan.tests:
-        return [Assignment(model, model, shown=False) for model in plan.tests]
+        return [Assignment(model, model, visible=False) for model in plan.tests]
     if plan.experiment_id is None or not in_filter:
-        return [Assignment(plan.default, "", shown=True)]
+        return [Assignment(plan.default, "", visible=True)]
     chosen = arm_of(tenant_id, plan.experiment_id, lead_id, plan.arms)
-    shadows = [Assignment(arm.model, arm.name, shown=False) for arm in plan.arms if arm.shadow]
-    return [Assignment(chosen.model, chosen.name, shown=True), *shadows]
+    shadows = [Assignment(arm.model, arm.name, visible=False) for arm in plan.arms if arm.shadow]
+    return [Assignment(chosen.model, chosen.name, visible=True), *shadows]
 
 
 def arm_of(tenant_id: str, experiment_id: str, lead_id: str, arms: Sequence[Arm]) -> Arm:
-    """A lead's arm: its place in [0, 1) is a hash, so that it is the same wherever it is asked."""
-    said = f"{tenant_id}\0{experiment_id}\0{lead_id}".encode()
-    place = int.from_bytes(hashlib.sha256(said).digest()[:8], "big") / 2**64
+    """Return a lead's arm: its position in [0, 1) is a hash, and so the same each time."""
+    source = f"{tenant_id}\0{experiment_id}\0{lead_id}".encode()
+    position = int.from_bytes(hashlib.sha256(source).digest()[:8], "big") / 2**64
     open_arms = [arm for arm in arms if not arm.shadow and arm.weight]
     whole = sum(arm.weight for arm in open_arms)
     reached = 0.0
     for arm in open_arms:
         reached += arm.weight / whole
-        if place < reached:
+        if position < reached:
             return arm
     return open_arms[-1]

@@ -8,7 +8,7 @@ from typing import Any
 from domain.scoring.learned import sigmoid
 
 BASE = -1.6
-# What each thing adds to the log-odds of winning. Numbers are per standard deviation.
+# Additions to the log-odds of winning. Numbers are per standard deviation.
 SOURCES = {"referral": 1.2, "website": 0.2, "event": 0.0, "list": -0.9}
 INDUSTRIES = {"software": 0.8, "finance": 0.3, "retail": 0.0, "public": -0.7}
 SIZE, SIZE_MEAN, SIZE_SPREAD = 0.6, 120, 60
@@ -27,7 +27,7 @@ class GeneratedLead:
 
 
 def generate(count: int, seed: int, *, ended: float = 0.7) -> Iterator[GeneratedLead]:
-    """Leads whose outcome follows the coefficients above; the same seed gives the same ones.
+    """Generate leads whose outcome follows the coefficients above; the same seed gives the same.
 
     `ended` is the share whose outcome is known.
     """
@@ -62,6 +62,6 @@ COLUMNS = ("id", "company", "title", "industry", "size", "country", "source", "v
 
 
 def as_cells(lead: GeneratedLead) -> list[str]:
-    """A lead as a line of a CSV file with these columns."""
+    """Return a lead as a line of a CSV file with these columns."""
     outcome = "" if lead.won is None else "won" if lead.won else "lost"
     return [lead.id, *(str(lead.profile[name]) for name in COLUMNS[1:-1]), outcome]

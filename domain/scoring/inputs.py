@@ -1,4 +1,4 @@
-"""Inputs: what a learned model reads of a lead, and how it turns that into numbers."""
+"""Inputs: values of a lead that a learned model reads, and the numbers that it makes of them."""
 
 import math
 from collections.abc import Sequence
@@ -29,26 +29,28 @@ class Input(Contract):
 
     @property
     def name(self) -> str:
-        """How features and components call it."""
+        """Return the input's name in features and components."""
         if self.source == "field":
             return self.key
         return f"events.{self.key}" if self.source == "count" else f"days_since.{self.key}"
 
     def read(self, subject: Subject) -> Value:
-        """This input's value of a subject; None if it is not known."""
+        """Read this input's value of a subject; None if it is not known."""
         if self.source == "field":
             return plain(at_path(subject.profile, self.key))
         return behaviour(self.source, self.key, subject.behaviours)
 
     def number(self, value: Value) -> float:
-        """The value as a tree reads it: a number, a level's rank, or NaN if it is not known."""
+        """Return the value as a tree reads it: a number, a level's rank, or NaN if it is not
+        known."""
         if self.levels:
             level = self.level(value)
             return math.nan if level is None else self.ranks[self.levels.index(level)]
         return as_number(value)
 
     def level(self, value: Value) -> str | None:
-        """Which level a value is: the nearest of levels that are numbers; None if it is none."""
+        """Return the level of a value: the nearest of levels that are numbers; None if it has
+        none."""
         text = level_text(value)
         if text is None or text in self.levels:
             return text
@@ -62,20 +64,20 @@ class Input(Contract):
 def behaviour(
     source: Literal["count", "recency"], kind: str, behaviours: Sequence[Behaviour]
 ) -> float:
-    """How often something happened in the last 90 days, or how many days ago it did last."""
-    ages = [done.age_days for done in behaviours if done.type == kind and done.age_days >= 0]
+    """Count how often something happened in the last 90 days, or the days since it did last."""
+    ages = [each.age_days for each in behaviours if each.type == kind and each.age_days >= 0]
     if source == "count":
         return float(sum(age < WINDOW_DAYS for age in ages))
     return days_since(min(ages, default=NEVER_DAYS))
 
 
 def days_since(age_days: float) -> float:
-    """The days since something, as models read them: four decimals, 365 at most."""
+    """Return the days since something, as models read them: four decimals, 365 at most."""
     return round(min(age_days, NEVER_DAYS), 4)
 
 
 def level_text(value: Value) -> str | None:
-    """A value as the name of a level."""
+    """Return a value as the name of a level."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -91,5 +93,5 @@ def _numeric(text: str) -> bool:
 
 
 def as_number(value: Value) -> float:
-    """A value as a number; NaN for what is none."""
+    """Return a value as a number; NaN for what is none."""
     return float(value) if is_number(value) else math.nan

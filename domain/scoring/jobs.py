@@ -1,4 +1,4 @@
-"""Scoring work: what an activity takes from the record for a lead, and what it gives back."""
+"""Scoring jobs: leads read to be scored, and their results on the way into the record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from domain.scoring.subjects import Subject
 
 
 @dataclass(frozen=True, slots=True)
-class LeadTask:
-    """One lead to score, by each of its assignments; `digest` is that of what was read."""
+class LeadJob:
+    """One lead to score, by each of its assignments; `digest` is that of the values read."""
 
     subject: Subject
     digest: str
@@ -19,10 +19,10 @@ class LeadTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringTask:
-    """Leads to score as they were at `as_of`; `user_id` is who asked."""
+class ScoringJob:
+    """Leads to score as they were at `as_of`; `user_id` is who requested it."""
 
-    leads: Sequence[LeadTask]
+    leads: Sequence[LeadJob]
     user_id: str
     as_of: datetime
     valid_hours: float
@@ -30,17 +30,17 @@ class ScoringTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class NewScore:
     """A score on its way into the record."""
 
-    lead: LeadTask
+    lead: LeadJob
     assignment: Assignment
     score: Score
     cost_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class NewFailure:
     """A lead that could not be scored, and why."""
 
     lead_id: str
@@ -49,17 +49,17 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class PageDone:
-    """What became of a page of a batch, on its way into the record."""
+class ScoredPage:
+    """The results of a page of a batch, on their way into the record."""
 
-    task: ScoringTask
-    scored: Sequence[Scored]
-    failed: Sequence[Failed]
+    job: ScoringJob
+    scores: Sequence[NewScore]
+    failures: Sequence[NewFailure]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far a whole batch is in the record, and whether it is paused."""
+    """The counts of a whole batch in the record, and whether it is paused."""
 
     scored: int
     failed: int
@@ -68,8 +68,8 @@ class BatchProgress:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """The next leads of a chunk, how far its batch is, and whether it is being cancelled."""
+    """The next leads of a chunk, the progress of its batch, and whether it is being cancelled."""
 
-    task: ScoringTask
+    job: ScoringJob
     batch: BatchProgress
     cancelling: bool

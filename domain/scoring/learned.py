@@ -19,7 +19,7 @@ from domain.scoring.trees import Forest, Tree
 _FLAT = 1e-9
 
 
-class Learned(Contract):
+class LearnedModel(Contract):
     """A trained model. `weights` are logistic regression's: one per input, or one per level;
     `base` is the log-odds of an average lead; `slope` and `offset` calibrate (Platt, 1999):
     P(won) = 1 / (1 + exp(-(slope * log-odds + offset))). `importance` adds up to 1."""
@@ -37,7 +37,7 @@ class Learned(Contract):
 class LearnedScorer:
     """A learned model, ready to score."""
 
-    def __init__(self, model: Learned) -> None:
+    def __init__(self, model: LearnedModel) -> None:
         self.model = model
         self._names = [item.name for item in model.inputs]
         self._forest = Forest(model.trees, len(model.inputs))
@@ -48,11 +48,11 @@ class LearnedScorer:
         self._start = self.probability(model.base)
 
     def features(self, subject: Subject) -> dict[str, Value]:
-        """What the model reads of a subject."""
+        """Read the inputs of a subject."""
         return {item.name: item.read(subject) for item in self.model.inputs}
 
     def score(self, features: dict[str, Value]) -> Score:
-        """100 times the calibrated probability that the lead is won, and what makes it so."""
+        """Return 100 times the calibrated probability that the lead is won, and its reasons."""
         values = [features.get(name) for name in self._names]
         parts = self._parts(values)
         factor = 100 * self._points_per_part(self.model.base + sum(parts))
@@ -67,15 +67,15 @@ class LearnedScorer:
         return Score(score, self._confidence(values), complete, features)
 
     def log_odds(self, features: dict[str, Value]) -> float:
-        """The log-odds before calibration."""
+        """Return the log-odds before calibration."""
         return self.model.base + sum(self.parts(features))
 
     def parts(self, features: dict[str, Value]) -> list[float]:
-        """What each input adds to the log-odds of the base."""
+        """Return what each input adds to the log-odds of the base."""
         return self._parts([features.get(name) for name in self._names])
 
     def probability(self, log_odds: float) -> float:
-        """The calibrated probability of log-odds."""
+        """Return the calibrated probability of log-odds."""
         return sigmoid(self.model.slope * log_odds + self.model.offset)
 
     def _points_per_part(self, lead: float) -> float:
@@ -122,7 +122,7 @@ class _Linear:
 
 
 def sigmoid(value: float) -> float:
-    """1 / (1 + exp(-value)), for any value."""
+    """Return 1 / (1 + exp(-value)), for any value."""
     if value >= 0:
         return 1 / (1 + math.exp(-value))
     return math.exp(value) / (1 + math.exp(value))
@@ -130,13 +130,13 @@ def sigmoid(value: float) -> float:
 
 def _base(start: float) -> Component:
     points = round(100 * start, 2)
-    words = "What an average lead of the training data has."
-    return Component(factor="base", weight=1.0, value=None, contribution=points, explanation=words)
+    text = "An average lead of the training data."
+    return Component(factor="base", weight=1.0, value=None, contribution=points, explanation=text)
 
 
 def _component(name: str, value: Value, weight: float, points: float, part: float) -> Component:
-    shown = "unknown" if value is None else f"{value:g}" if isinstance(value, float) else value
-    words = f"{name} is {shown}: it multiplies the odds by {math.exp(min(part, 50)):.2f}."
+    given = "unknown" if value is None else f"{value:g}" if isinstance(value, float) else value
+    text = f"{name} is {given}: it multiplies the odds by {math.exp(min(part, 50)):.2f}."
     return Component(
-        factor=name, weight=round(weight, 4), value=value, contribution=points, explanation=words
+        factor=name, weight=round(weight, 4), value=value, contribution=points, explanation=text
     )

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from domain.base import Contract, StrictModel
-from domain.errors import Invalid
 from domain.fields import storable
 from domain.names import ID_PATTERN
-from domain.scoring.learned import Learned, LearnedScorer
+from domain.scoring.errors import ModelUnreadable
+from domain.scoring.learned import LearnedModel, LearnedScorer
 from domain.scoring.rules import RuleScorer, RuleSet, parse
 
 ModelName = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -18,7 +18,7 @@ BUILT_IN = "starter.0"
 
 
 class ModelKind(StrEnum):
-    """How a model comes to its scores."""
+    """The ways in which a model comes to its scores."""
 
     RULES = "rules"
     LEARNED = "learned"
@@ -26,7 +26,7 @@ class ModelKind(StrEnum):
 
 
 class ModelStatus(StrEnum):
-    """The life of a version. One of a tenant is its champion; a retired one scores no more."""
+    """The states of a version. One of a tenant is its champion; a retired one scores no more."""
 
     CANDIDATE = "candidate"
     APPROVED = "approved"
@@ -34,20 +34,21 @@ class ModelStatus(StrEnum):
     RETIRED = "retired"
 
 
-class Judge(StrictModel):
-    """What an `llm` model is: the route that is asked, and what the tenant tells it to look for."""
+class LlmSettings(StrictModel):
+    """The definition of an `llm` model: the route that is called, and the tenant's
+    instructions."""
 
     route: str = Field(default="extract", pattern=ID_PATTERN)
     instructions: Annotated[str, Field(max_length=8_000), AfterValidator(storable)] = ""
 
 
 class Metrics(Contract):
-    """How good a learned model is, on leads that it was not trained on (five-fold, shuffled).
+    """The quality of a learned model, on leads that it was not trained on (five-fold, shuffled).
 
     `auc`: area under the ROC curve; `brier`: mean squared error of the probability;
-    `calibration_error`: mean distance between predicted and seen win rates of ten equal groups,
-    weighted by their size; `suspicious`: inputs that alone tell the outcome too well (an AUC above
-    0.95), as what was written down after it does.
+    `calibration_error`: mean distance between predicted and real win rates of ten equal groups,
+    weighted by their size; `suspicious`: inputs that alone predict the outcome too well (an AUC
+    above 0.95), as values that were written after it do.
     """
 
     auc: float
@@ -59,9 +60,9 @@ class Metrics(Contract):
 
 
 class Histogram(Contract):
-    """How a feature was distributed: shares of its bins. Numbers have the upper `edges` of all
+    """The distribution of a feature: shares of its bins. Numbers have the upper `edges` of all
     bins but the last; texts have `levels`, with one more bin for all others. The last share is that
-    of leads for which it is not known. `leads`: how many were counted, where that was kept."""
+    of leads for which it is not known. `leads`: how many were counted, where that is known."""
 
     edges: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
@@ -70,15 +71,15 @@ class Histogram(Contract):
 
 
 class Baseline(Contract):
-    """What leads looked like, to see later what has moved: those of the training window, or of a
-    model's first scores if it was not trained."""
+    """The distributions that later leads are compared with: those of the training window, or of
+    a model's first scores if it was not trained."""
 
     features: dict[str, Histogram]
     score: Histogram
 
 
 class ScoringModel(Contract):
-    """A version of a model, as the registry keeps it. `id` is `{name}.{version}`."""
+    """A version of a model, as the registry stores it. `id` is `{name}.{version}`."""
 
     id: str
     name: str
@@ -115,8 +116,8 @@ class NewModel(Contract):
 
 
 class ScoringSettings(Contract):
-    """What a tenant decides about scoring: whether a second person must approve a model, how long
-    a score counts, and whether changes of a lead rescore it."""
+    """A tenant's settings of scoring: whether a second person must approve a model, how long a
+    score is valid, and whether changes of a lead rescore it."""
 
     four_eyes: bool = True
     valid_hours: float = Field(default=24 * 7, gt=0, le=24 * 366)
@@ -124,7 +125,7 @@ class ScoringSettings(Contract):
 
 
 class SettingsChange(StrictModel):
-    """What a tenant decides anew; what is left out stays as it is."""
+    """A change of a tenant's settings; what is left out stays as it is."""
 
     four_eyes: bool | None = None
     valid_hours: float | None = Field(default=None, gt=0, le=24 * 366)
@@ -132,18 +133,21 @@ class SettingsChange(StrictModel):
 
 
 def rules_of(text: str) -> dict[str, Any]:
-    """The definition of a `rules` model; raises Invalid (`rules_invalid`)."""
+    """Return the definition of a `rules` model. Raises RulesInvalid."""
     return {"text": text, "rules": parse(text).model_dump(mode="json", exclude_defaults=True)}
 
 
-def scorer_of(kind: ModelKind, definition: dict[str, Any]) -> RuleScorer | LearnedScorer | Judge:
-    """What a definition stands for; raises Invalid (`model_unreadable`)."""
+def scorer_of(
+    kind: ModelKind, definition: dict[str, Any]
+) -> RuleScorer | LearnedScorer | LlmSettings:
+    """Return the scorer that a definition describes, or the settings of one that calls a model.
+    Raises ModelUnreadable."""
     try:
         if kind is ModelKind.RULES:
             return RuleScorer(RuleSet.model_validate(definition.get("rules")))
         if kind is ModelKind.LEARNED:
-            return LearnedScorer(Learned.model_validate(definition))
-        return Judge.model_validate(definition)
+            return LearnedScorer(LearnedModel.model_validate(definition))
+        return LlmSettings.model_validate(definition)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise Invalid(f"The model cannot be read at {where}.", code="model_unreadable") from None
+        raise ModelUnreadable(f"The model cannot be read at {where}.") from None

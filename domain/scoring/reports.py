@@ -1,4 +1,4 @@
-"""Reports: what arms came to, side by side, with how sure one can be."""
+"""Reports: arms compared side by side, with confidence intervals."""
 
 import math
 
@@ -17,8 +17,8 @@ class Interval(Contract):
 
 
 class Conversion(Contract):
-    """How many of the leads whose outcome is known were won. `low` and `high` bound the rate with
-    95 % confidence (Wilson's score interval, 1927); None without an outcome."""
+    """The leads whose outcome is known, and how many of them were won. `low` and `high` bound the
+    rate with 95 % confidence (Wilson's score interval, 1927); None without an outcome."""
 
     ended: int
     won: int
@@ -37,8 +37,8 @@ class Decile(Contract):
 
 
 class ArmReport(Contract):
-    """What one arm came to. Its deciles are those of its own scores. `trained_on`: how many of
-    these leads its model has learned from, which flatters it. `auc`: how often a won lead stands
+    """The results of one arm. Its deciles are those of its own scores. `trained_on`: how many of
+    these leads its model has learned from, which flatters it. `auc`: how often a won lead ranks
     above a lost one (equal: half); None unless there are both."""
 
     arm: str
@@ -54,9 +54,9 @@ class ArmReport(Contract):
 
 
 class Agreement(Contract):
-    """How far two arms agree on the leads that both have scored: Pearson's correlation (None if
-    one of them never varies), the mean distance in points, the share of leads within five points,
-    and the share of one's best tenth that is in the other's."""
+    """The agreement of two arms on the leads that both have scored: Pearson's correlation (None
+    if one of them never varies), the mean distance in points, the share of leads within five
+    points, and the share of one's best tenth that is in the other's."""
 
     arms: tuple[str, str]
     leads: int
@@ -67,15 +67,15 @@ class Agreement(Contract):
 
 
 class Difference(Contract):
-    """By how much the first arm's leads were won more often than the second's, as a difference of
-    rates. Bounds that leave out 0 say that it is hardly chance."""
+    """The difference between the win rates of two arms, the first less the second. Bounds that
+    leave out 0 say that it is hardly chance."""
 
     arms: tuple[str, str]
     difference: Interval
 
 
 class Comparison(Contract):
-    """Arms side by side. `differences` are those of an experiment's shown arms: only their leads
+    """Arms side by side. `differences` are those of an experiment's visible arms: only their leads
     were treated by their scores."""
 
     arms: list[ArmReport]
@@ -84,7 +84,7 @@ class Comparison(Contract):
 
 
 def conversion(ended: int, won: int) -> Conversion:
-    """A rate with its interval."""
+    """Return a rate with its interval."""
     if not ended:
         return Conversion(ended=0, won=0, rate=None, low=None, high=None)
     rate, squared = won / ended, _Z * _Z
@@ -100,12 +100,12 @@ def conversion(ended: int, won: int) -> Conversion:
     )
 
 
-def auc(won: int, lost: int, places: float) -> Interval | None:
-    """The area under the ROC curve from the sum of the won leads' ranks (Mann and Whitney), with
-    the standard error of Hanley and McNeil (1982)."""
+def auc(won: int, lost: int, ranks: float) -> Interval | None:
+    """Calculate the area under the ROC curve from the sum of the won leads' ranks (Mann and
+    Whitney), with the standard error of Hanley and McNeil (1982)."""
     if not won or not lost:
         return None
-    area = (places - won * (won + 1) / 2) / (won * lost)
+    area = (ranks - won * (won + 1) / 2) / (won * lost)
     above, below = area / (2 - area), 2 * area * area / (1 + area)
     squared = area * area
     variance = area * (1 - area) + (won - 1) * (above - squared) + (lost - 1) * (below - squared)
@@ -114,9 +114,10 @@ def auc(won: int, lost: int, places: float) -> Interval | None:
 
 
 def difference(one: Conversion, other: Conversion) -> Interval | None:
-    """One rate less another, with the interval of Newcombe (1998, his tenth method): the distances
-    to the bounds of Wilson's intervals, squared and added. None if either has no outcome."""
-    a, b = _known(one), _known(other)
+    """Subtract one rate from another, with the interval of Newcombe (1998, his tenth method): the
+    distances to the bounds of Wilson's intervals, squared and added. None if either has no
+    outcome."""
+    a, b = _rate(one), _rate(other)
     if a is None or b is None:
         return None
     middle = a.value - b.value
@@ -125,10 +126,10 @@ def difference(one: Conversion, other: Conversion) -> Interval | None:
     return _interval(middle, middle - down, middle + up)
 
 
-def _known(found: Conversion) -> Interval | None:
-    if found.rate is None or found.low is None or found.high is None:
+def _rate(of: Conversion) -> Interval | None:
+    if of.rate is None or of.low is None or of.high is None:
         return None
-    return Interval(value=found.rate, low=found.low, high=found.high)
+    return Interval(value=of.rate, low=of.low, high=of.high)
 
 
 def _interval(value: float, low: float, high: float) -> Interval:

@@ -10,34 +10,34 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from domain.errors import Invalid
+from domain.scoring.errors import RulesInvalid
 from domain.scoring.scores import Component, Score, bounded
 from domain.scoring.subjects import Behaviour, Subject, Value, at_path, is_number, is_same, plain
 
 _CONDITIONS = ("equals", "is_in", "contains", "at_least", "below", "known")
-Words = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Rule(BaseModel):
     """One weighted condition. `points` are for a profile that meets it, or for each event (once
-    decayed); `most` limits what events may add."""
+    decayed); `max_points` limits what events may add."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    factor: Words
+    factor: Name
     points: float = Field(ge=-100, le=100)
     explanation: str = Field(default="", max_length=300)
-    field: Words | None = None
+    field: Name | None = None
     equals: str | bool | float | None = None
     is_in: tuple[str | bool | float, ...] | None = None
-    contains: Words | None = None
+    contains: Name | None = None
     at_least: float | None = None
     below: float | None = None
     known: Literal[True] | None = None
-    event: Words | None = None
+    event: Name | None = None
     half_life_days: float | None = Field(default=None, gt=0)
     within_days: float | None = Field(default=None, gt=0, le=365)
-    most: float | None = Field(default=None, ge=0, le=100)
+    max_points: float | None = Field(default=None, ge=0, le=100)
     where: dict[str, str | bool | float] = {}
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Rule(BaseModel):
 
     @property
     def feature(self) -> str:
-        """The name of what this rule reads."""
+        """Return the name of the feature that this rule reads."""
         if self.field is not None:
             return self.field
         fading = f"~{self.half_life_days:g}d" if self.half_life_days else ""
@@ -62,7 +62,7 @@ class Rule(BaseModel):
         return f"events.{self.event}{fading}{window}{f'[{chosen}]' if chosen else ''}"
 
     def read(self, subject: Subject) -> Value:
-        """What this rule finds: a field's value, or how much its events still count."""
+        """Read the feature: a field's value, or how much its events still count."""
         if self.field is not None:
             return plain(at_path(subject.profile, self.field))
         if not subject.behaviours:
@@ -70,7 +70,7 @@ class Rule(BaseModel):
         return round(sum(map(self._counts, subject.behaviours)), 4)
 
     def holds(self, value: Value) -> bool:
-        """Whether a field's value meets every condition of the rule."""
+        """Return whether a field's value meets every condition of the rule."""
         if value is None:
             return False
         return (
@@ -82,12 +82,12 @@ class Rule(BaseModel):
         )
 
     def points_for(self, value: Value) -> float:
-        """The points that a value is worth."""
+        """Return the points that a value is worth."""
         if self.field is not None:
             return self.points if self.holds(value) else 0.0
         points = self.points * float(value or 0)
-        if self.most is not None:
-            points = max(-self.most, min(self.most, points))
+        if self.max_points is not None:
+            points = max(-self.max_points, min(self.max_points, points))
         return round(points, 2)
 
     def _counts(self, behaviour: Behaviour) -> float:
@@ -95,8 +95,8 @@ class Rule(BaseModel):
             return 0.0
         if self.within_days is not None and behaviour.age_days >= self.within_days:
             return 0.0
-        said = behaviour.properties
-        if not all(is_same(said.get(name), value) for name, value in self.where.items()):
+        given = behaviour.properties
+        if not all(is_same(given.get(name), value) for name, value in self.where.items()):
             return 0.0
         if self.half_life_days is None:
             return 1.0
@@ -125,21 +125,21 @@ class RuleScorer:
         ]
 
     def features(self, subject: Subject) -> dict[str, Value]:
-        """What the rules read of a subject."""
+        """Read the features of a subject."""
         return {name: rule.read(subject) for rule, name in self._rules}
 
     def score(self, features: dict[str, Value]) -> Score:
-        """The base and the points of each rule that holds."""
+        """Add up the base and the points of each rule that holds."""
         components = []
         if self._base:
-            words = "Every lead begins here."
-            components.append(Component("base", self._base, 1, self._base, words))
+            text = "Every lead begins here."
+            components.append(Component("base", self._base, 1, self._base, text))
         for rule, name in self._rules:
             value = features.get(name)
             points = rule.points_for(value)
             if points:
-                words = rule.explanation or _explained(rule, value)
-                components.append(Component(rule.factor, rule.points, value, points, words))
+                text = rule.explanation or _explained(rule, value)
+                components.append(Component(rule.factor, rule.points, value, points, text))
         score, complete = bounded(components)
         return Score(score, self._confidence(features), complete, features)
 
@@ -150,28 +150,27 @@ class RuleScorer:
 
 
 def parse(text: str) -> RuleSet:
-    """A rule set from TOML; raises Invalid (`rules_invalid`) that names each wrong place."""
+    """Read a rule set from TOML. Raises RulesInvalid, which names each wrong path."""
     try:
         return RuleSet.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise Invalid(f"The rules are not TOML: {error}.", code="rules_invalid") from None
+        raise RulesInvalid(f"The rules are not TOML: {error}.") from None
     except ValidationError as error:
-        raise Invalid(readable(error), code="rules_invalid") from None
+        raise RulesInvalid(readable(error)) from None
 
 
 def readable(error: ValidationError) -> str:
-    """What is wrong, by path: `rule.2.points: …`."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    """Describe a validation error by path: `rule.2.points: …`."""
     lines = [
         (".".join(map(str, item["loc"])) or "all", item["msg"].removeprefix("Value error, "))
-        for item in found
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    inner = [place for place, _ in lines]
+    paths = [path for path, _ in lines]
     # A list whose items are wrong is also too short: that says nothing more.
     return "; ".join(
-        f"{place}: {message}"
-        for place, message in lines
-        if not any(other.startswith(f"{place}.") for other in inner)
+        f"{path}: {message}"
+        for path, message in lines
+        if not any(other.startswith(f"{path}.") for other in paths)
     )
 
 

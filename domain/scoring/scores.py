@@ -1,4 +1,4 @@
-"""Scores: what a model says of a lead, why, and how runs that score are described."""
+"""Scores: a model's points for a lead, their reasons, and the runs that score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _REASONS = 3
 @dataclass
 class Component:
     """One factor of a score. `contribution` is in points: all of a score's contributions add up to
-    it. `weight` is what the model gives the factor, `value` is what it found at this lead."""
+    it. `weight` is what the model gives the factor, `value` is this lead's."""
 
     factor: str
     weight: float
@@ -27,7 +27,7 @@ class Component:
 @dataclass
 class Score:
     """A score of 0 to 100. `confidence` (0 to 1) is the share of the model's weight that rests on
-    things that are known of the lead; `features` are the values that the model read."""
+    known values of the lead; `features` are the values that the model read."""
 
     score: float
     confidence: float
@@ -36,8 +36,8 @@ class Score:
 
 
 class LeadScored(Contract):
-    """A score as the API shows it and as the audit keeps it. `shown` is false for scores of
-    shadow arms and comparisons; `requested_by` is a user, or what asked in a user's stead."""
+    """A score as the API shows it and as the audit trail stores it. `visible` is false for scores
+    of shadow arms and comparisons; `requested_by` is a user, or who acted in a user's stead."""
 
     lead_id: str
     score: float
@@ -48,7 +48,7 @@ class LeadScored(Contract):
     model_version: str
     arm: str
     experiment_id: str | None
-    shown: bool
+    visible: bool
     run_id: str
     requested_by: str
     inputs_digest: str
@@ -58,14 +58,14 @@ class LeadScored(Contract):
 
 
 class CurrentScore(LeadScored):
-    """A lead's score as it stands, and the ones before it, the latest first."""
+    """A lead's current score, and its history, the latest first."""
 
     history: list[LeadScored]
     next_cursor: str | None
 
 
 class ScoreInput(Contract):
-    """What LeadScore starts with. Without a `model`, the tenant's champion or experiment says."""
+    """The input of LeadScore. Without a `model`, the tenant's champion or experiment scores."""
 
     run: RunRef
     lead_id: str
@@ -74,7 +74,8 @@ class ScoreInput(Contract):
 
 
 class ScoreResult(Contract):
-    """How a score ended; `shadows`: others are to score the lead too, and nobody waits for them."""
+    """The outcome of a score; `shadows`: shadow arms are to score the lead too, and nobody waits
+    for them."""
 
     outcome: Outcome
     score: float | None = None
@@ -82,16 +83,16 @@ class ScoreResult(Contract):
     shadows: bool = False
 
 
-def score_run(lead_id: str, mark: str) -> str:
-    """The id of the run that scores a lead; the mark tells one asking from another."""
-    return run_id(Kind.SCORE, lead_id, mark)
+def score_run_id(lead_id: str, key: str) -> str:
+    """Return the id of the run that scores a lead; the same key is the same run."""
+    return run_id(Kind.SCORE, lead_id, key)
 
 
-def launch_of(
+def score_spec(
     run: RunRef, user_id: str, lead_id: str, why: str, model: str | None = None, *, delay: float = 0
 ) -> RunSpec:
-    """The run that scores one lead, after `delay` seconds."""
-    wanted = ScoreInput(run=run, lead_id=lead_id, user_id=user_id, model=model)
+    """Describe the run that scores one lead, after `delay` seconds."""
+    input = ScoreInput(run=run, lead_id=lead_id, user_id=user_id, model=model)
     return RunSpec(
         run=run,
         kind=Kind.SCORE,
@@ -99,19 +100,19 @@ def launch_of(
         user_id=user_id,
         model=model or "champion",
         summary=f"Score lead {lead_id}: {why}",
-        input=wanted.model_dump(mode="json"),
+        input=input.model_dump(mode="json"),
         delay_seconds=delay,
     )
 
 
 def total(components: Sequence[Component]) -> float:
-    """The sum of the contributions."""
+    """Add up the contributions."""
     return round(sum(component.contribution for component in components), 2)
 
 
 def bounded(components: list[Component]) -> tuple[float, list[Component]]:
-    """The score that contributions add up to. What lies outside 0 to 100 is taken back by a
-    component of its own, so that they still do."""
+    """Return the score that contributions add up to. What lies outside 0 to 100 is taken back by
+    a component of its own, so that they still do."""
     raw = total(components)
     score = min(100.0, max(0.0, raw))
     if score != raw:
@@ -127,19 +128,19 @@ def bounded(components: list[Component]) -> tuple[float, list[Component]]:
 
 
 def reasoning(score: float, components: Sequence[Component]) -> str:
-    """Why a score is what it is, in one sentence of its strongest factors."""
+    """Explain a score in one sentence of its strongest factors."""
     moving = [c for c in components if c.factor not in ("base", "limit") and c.contribution]
     moving.sort(key=lambda component: -abs(component.contribution))
     if not moving:
         return f"{score:.0f}: nothing that is known of this lead moves its score."
-    said = "; ".join(f"{c.contribution:+.1f} {c.factor}" for c in moving[:_REASONS])
+    factors = "; ".join(f"{c.contribution:+.1f} {c.factor}" for c in moving[:_REASONS])
     rest = len(moving) - _REASONS
     more = f"; and {rest} more" if rest > 0 else ""
-    return f"{score:.0f}: {said}{more}."
+    return f"{score:.0f}: {factors}{more}."
 
 
 class Bin(Contract):
-    """How many values fall between two bounds (`low` included)."""
+    """A count of the values between two bounds (`low` included)."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""Subjects: what is known of a lead at one moment, in the shape that models read."""
+"""Subjects: leads at one moment, in the shape that models read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ SECONDS_PER_DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One thing that a lead did, `age_days` before the moment of scoring."""
+    """One event of a lead, `age_days` before the moment of scoring."""
 
     type: str
     age_days: float
@@ -28,27 +28,27 @@ class Subject:
 
 
 def at_path(profile: Mapping[str, Any], path: str) -> Any:
-    """The value at `a.b.c` in nested objects, or None."""
+    """Return the value at `a.b.c` in nested objects, or None."""
     if path in profile:
         return profile[path]
-    found: Any = profile
+    value: Any = profile
     for part in path.split("."):
-        if not isinstance(found, Mapping):
+        if not isinstance(value, Mapping):
             return None
-        found = found.get(part)
-    return found
+        value = value.get(part)
+    return value
 
 
 def plain(value: Any) -> Value:
-    """A value that a model can read: objects and lists are none."""
+    """Return a value that a model can read; None for objects and lists."""
     return value if isinstance(value, str | bool | int | float) else None
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number; true and false are not: they are levels."""
+    """Return whether a value is a number; true and false are not: they are levels."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_same(one: object, other: object) -> bool:
-    """Whether two values are equal: 1 is 1.0, but not true."""
+    """Return whether two values are equal: 1 is 1.0, but not true."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -13,8 +13,9 @@ from domain.scoring.inputs import Input
 from domain.scoring.models import ModelName
 
 
-class TrainingOrder(StrictModel):
-    """What to learn: from leads whose outcome came in a window, by which algorithm, and from what.
+class TrainingRequest(StrictModel):
+    """The training of a model: the leads whose outcome came in a window, the algorithm, and the
+    inputs to learn from.
 
     Behaviour is learned from as it was before the outcome, but profiles as they are today: a field
     that is written after the outcome tells it, and belongs in `exclude`.
@@ -31,38 +32,38 @@ class TrainingOrder(StrictModel):
     only: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
     exclude: Annotated[tuple[str, ...], Field(max_length=200), AfterValidator(storable)] = ()
 
-    def wants(self, item: Input) -> bool:
-        """Whether an input may be learned from, by `only` and `exclude`."""
+    def allows(self, item: Input) -> bool:
+        """Return whether `only` and `exclude` let a model learn from an input."""
         names = {item.name, f"events.{item.key}" if item.source != "field" else item.name}
         return not names & set(self.exclude) and (not self.only or bool(names & set(self.only)))
 
 
 class TrainingInput(Contract):
-    """What ModelTraining starts with."""
+    """The input of ModelTraining."""
 
     run: RunRef
     user_id: str
-    order: TrainingOrder
+    request: TrainingRequest
 
 
 class TrainingResult(Contract):
-    """How a training ended."""
+    """The outcome of a training, and the model that it has added."""
 
     outcome: Outcome
     model_id: str | None = None
     auc: float | None = None
 
 
-def launch_of(tenant_id: str, user_id: str, order: TrainingOrder, mark: str) -> RunSpec:
-    """The run that learns a model."""
-    run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.TRAINING, order.name, mark))
-    asked = TrainingInput(run=run, user_id=user_id, order=order)
+def training_spec(tenant_id: str, user_id: str, request: TrainingRequest, key: str) -> RunSpec:
+    """Describe the run that learns a model; the same key is the same run."""
+    run = RunRef(tenant_id=tenant_id, run_id=run_id(Kind.TRAINING, request.name, key))
+    input = TrainingInput(run=run, user_id=user_id, request=request)
     return RunSpec(
         run=run,
         kind=Kind.TRAINING,
-        subject_id=order.name,
+        subject_id=request.name,
         user_id=user_id,
-        model=order.algorithm,
-        summary=f"Learn {order.name} ({order.algorithm}) for {user_id:.60}",
-        input=asked.model_dump(mode="json"),
+        model=request.algorithm,
+        summary=f"Learn {request.name} ({request.algorithm}) for {user_id:.60}",
+        input=input.model_dump(mode="json"),
     )

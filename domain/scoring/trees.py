@@ -1,10 +1,10 @@
-"""Trees: boosted ones of few leaves, and the exact Shapley values of what they say.
+"""Trees: boosted ones of few leaves, and the exact Shapley values of their sums.
 
 A tree's value for a set of known features is the path-dependent expectation: a split on an unknown
 feature is averaged by how many training rows went each way (Lundberg et al., *Consistent
 individualized feature attribution for tree ensembles*, 2018). With at most eight leaves a tree
-asks at most seven yes/no questions: a lead's answers fit into a byte, and what follows from the
-same answers is computed once.
+has at most seven splits: a lead's answers fit into a byte, and the values that follow from the
+same answers are computed once.
 """
 
 import math
@@ -13,17 +13,17 @@ from collections.abc import Iterator, Sequence
 
 from domain.base import Contract
 
-MOST_LEAVES = 8
+MAX_LEAVES = 8
 # w(s, d): the share of the orders of d features in which exactly s given ones come before another.
 _ORDERS = [
     [math.factorial(s) * math.factorial(d - s - 1) / math.factorial(d) for s in range(d)]
-    for d in range(MOST_LEAVES)
+    for d in range(MAX_LEAVES)
 ]
 Parts = tuple[tuple[int, float], ...]
 
 
 class Node(Contract):
-    """A split (`left` and `right` are places of nodes) or a leaf (`value`, in log-odds).
+    """A split (`left` and `right` are indices of nodes) or a leaf (`value`, in log-odds).
     `missing_left`: where a value goes that is not known; `count`: training rows here."""
 
     count: float
@@ -46,29 +46,29 @@ class Tree(Contract):
 
     @property
     def splits(self) -> list[int]:
-        """The places of its questions, in the order of their bits."""
-        return [place for place, node in enumerate(self.nodes) if not node.is_leaf]
+        """Return the indices of the splits, in the order of their bits."""
+        return [index for index, node in enumerate(self.nodes) if not node.is_leaf]
 
 
 class _Leaf:
-    """A leaf and the way to it: for each feature on it the share of training rows that would go
+    """A leaf and the path to it: for each feature on it the share of training rows that would go
     on, and the answers that a lead must give."""
 
     def __init__(self, value: float, shares: dict[int, float], masks: dict[int, tuple[int, int]]):
         self.value = value
-        self.way = [(feature, share, *masks[feature]) for feature, share in shares.items()]
+        self.path = [(feature, share, *masks[feature]) for feature, share in shares.items()]
 
     def parts(self, answers: int) -> Iterator[tuple[int, float]]:
-        """The Shapley values of this leaf's indicator, times its value.
+        """Yield the Shapley values of this leaf's indicator, times its value.
 
         Only sets of features whose answers lead here count, so that the sums over sets are the
         coefficients of a product of (share + y).
         """
-        on = [share for _, share, mask, wanted in self.way if answers & mask == wanted]
-        off = math.prod(share for _, share, mask, wanted in self.way if answers & mask != wanted)
-        size = len(self.way)
-        for feature, share, mask, wanted in self.way:
-            if answers & mask == wanted:
+        on = [share for _, share, mask, bits in self.path if answers & mask == bits]
+        off = math.prod(share for _, share, mask, bits in self.path if answers & mask != bits)
+        size = len(self.path)
+        for feature, share, mask, bits in self.path:
+            if answers & mask == bits:
                 others = list(on)
                 others.remove(share)
                 yield feature, self.value * (1 - share) * off * _ordered(others, size)
@@ -77,50 +77,51 @@ class _Leaf:
 
 
 class Forest:
-    """The sum of many trees, ready to answer quickly."""
+    """The sum of many trees, ready to explain leads quickly."""
 
     def __init__(self, trees: Sequence[Tree], features: int) -> None:
         self._leaves = [list(_leaves(tree)) for tree in trees]
         self._known: list[dict[int, Parts]] = [{} for _ in trees]
         self._features = [_Feature(number, trees) for number in range(features)]
         self.base = sum(
-            leaf.value * math.prod(share for _, share, _, _ in leaf.way)
+            leaf.value * math.prod(share for _, share, _, _ in leaf.path)
             for leaves in self._leaves
             for leaf in leaves
         )
 
     def contributions(self, row: Sequence[float]) -> list[float]:
-        """What each feature adds to the base, in log-odds; NaN is a value that is not known."""
+        """Return what each feature adds to the base, in log-odds; NaN is a value that is not
+        known."""
         answers = 0
         for feature, value in zip(self._features, row, strict=True):
             answers |= feature.answers(value)
         parts = [0.0] * len(row)
-        for place, given in enumerate(answers.to_bytes(len(self._leaves), "little")):
-            found = self._known[place].get(given)
-            if found is None:
-                found = self._known[place][given] = _shapley(self._leaves[place], given)
-            for feature_number, part in found:
+        for tree, given in enumerate(answers.to_bytes(len(self._leaves), "little")):
+            known = self._known[tree].get(given)
+            if known is None:
+                known = self._known[tree][given] = _shapley(self._leaves[tree], given)
+            for feature_number, part in known:
                 parts[feature_number] += part
         return parts
 
 
 class _Feature:
-    """All questions about one feature, and which of them a value answers with yes: a bit each."""
+    """All splits on one feature, and which of them a value answers with yes: a bit each."""
 
     def __init__(self, number: int, trees: Sequence[Tree]) -> None:
-        asked: dict[float, int] = {}
+        splits: dict[float, int] = {}
         self._missing = 0
-        for place, tree in enumerate(trees):
+        for index, tree in enumerate(trees):
             for bit, split in enumerate(tree.splits):
                 node = tree.nodes[split]
                 if node.feature == number:
-                    mask = 1 << (8 * place + bit)
-                    asked[node.threshold] = asked.get(node.threshold, 0) | mask
+                    mask = 1 << (8 * index + bit)
+                    splits[node.threshold] = splits.get(node.threshold, 0) | mask
                     self._missing |= mask if node.missing_left else 0
-        self._thresholds = sorted(asked)
+        self._thresholds = sorted(splits)
         self._masks = [0]
         for threshold in reversed(self._thresholds):
-            self._masks.append(self._masks[-1] | asked[threshold])
+            self._masks.append(self._masks[-1] | splits[threshold])
         self._masks.reverse()
 
     def answers(self, value: float) -> int:
@@ -138,7 +139,7 @@ def _shapley(leaves: Sequence[_Leaf], answers: int) -> Parts:
 
 
 def _ordered(shares: Sequence[float], size: int) -> float:
-    """The sum over all sets of these features of w(|set|, size) times the shares outside it."""
+    """Sum w(|set|, size) times the shares outside the set over all sets of these features."""
     coefficients = [1.0]
     for share in shares:
         lower = [share * c for c in coefficients] + [0.0]
@@ -149,24 +150,24 @@ def _ordered(shares: Sequence[float], size: int) -> float:
 
 
 def _leaves(tree: Tree) -> Iterator[_Leaf]:
-    bits = {place: bit for bit, place in enumerate(tree.splits)}
+    bits = {index: bit for bit, index in enumerate(tree.splits)}
 
     def walk(
-        place: int, shares: dict[int, float], masks: dict[int, tuple[int, int]]
+        index: int, shares: dict[int, float], masks: dict[int, tuple[int, int]]
     ) -> Iterator[_Leaf]:
-        node = tree.nodes[place]
+        node = tree.nodes[index]
         if node.is_leaf:
             yield _Leaf(node.value, shares, masks)
             return
         whole = tree.nodes[node.left].count + tree.nodes[node.right].count
-        mask, wanted = masks.get(node.feature, (0, 0))
-        bit = 1 << bits[place]
+        mask, answers = masks.get(node.feature, (0, 0))
+        bit = 1 << bits[index]
         for child, answer in ((node.left, bit), (node.right, 0)):
             share = shares.get(node.feature, 1.0) * tree.nodes[child].count / whole
             yield from walk(
                 child,
                 shares | {node.feature: share},
-                masks | {node.feature: (mask | bit, wanted | answer)},
+                masks | {node.feature: (mask | bit, answers | answer)},
             )
 
     yield from walk(0, {}, {})

@@ -19,7 +19,7 @@ from domain.errors import ModelFailed
 from domain.gateway.calls import MAX_MODEL_FAILURES, CallOrigin
 from domain.gateway.completions import TextPart
 from domain.scoring.experiments import Assignment
-from domain.scoring.jobs import LeadTask
+from domain.scoring.jobs import LeadJob
 from domain.scoring.subjects import Subject
 from domain.settings import Settings
 from testing.gateways import gateway_on, origin, question, refusal_of, settings_with
@@ -203,7 +203,7 @@ async def failure_of(
     scorers: Scorers, team: Team, lead: str, model: str, attempt: int
 ) -> ModelFailed:
     """Return why a model gave a lead no score in an attempt of a batch."""
-    task = LeadTask(Subject(lead, {}), "", [Assignment(model, "", shown=True)])
+    task = LeadJob(Subject(lead, {}), "", [Assignment(model, "", visible=True)])
     who = CallOrigin(
         tenant_id=team.tenant,
         user_id="ann",

@@ -59,10 +59,10 @@ class LeadRecorder:
         run = self._team.batch(ids=self._many(400))
         pausing = f"{SCORING}/batches/{run}/pause"
         self._team.boss.post(pausing, json={"note": "lunch"}).raise_for_status()
-        wait_until(lambda: self._team.shown(run)["status"] == "paused")
+        wait_until(lambda: self._team.get_batch(run)["status"] == "paused")
         self._team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
-        scored = self._team.shown(run)["counts"]["scored"]
-        wait_until(lambda: self._team.shown(run)["counts"]["scored"] > scored)
+        scored = self._team.get_batch(run)["counts"]["scored"]
+        wait_until(lambda: self._team.get_batch(run)["counts"]["scored"] > scored)
         return self._cancel(run)
 
     def batch_begun_anew(self) -> str:

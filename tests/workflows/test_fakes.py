@@ -8,7 +8,7 @@ from activities.chat.turns import TurnActivities
 from activities.runs.runs import RunActivities
 from activities.scoring.batches import BatchActivities
 from activities.scoring.checks import CheckActivities
-from activities.scoring.scores import LeadActivities
+from activities.scoring.scores import ScoreActivities
 from activities.scoring.trainings import TrainingActivities
 from activities.tools.calls import ToolActivities
 from tests.workflows.chat.activities import FakeActivities as FakeChat
@@ -22,7 +22,7 @@ REAL = cast(
         turns=TurnActivities,
         steps=StepActivities,
         tools=ToolActivities,
-        leads=LeadActivities,
+        scores=ScoreActivities,
         batches=BatchActivities,
         trainings=TrainingActivities,
         checks=CheckActivities,

@@ -12,11 +12,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.runs.runs import Outcome, RunEnd, RunRef
     from domain.scoring.batches import (
         BatchInput,
-        BatchOpening,
+        BatchPause,
         BatchResult,
+        BatchStart,
         Chunk,
         ChunkRef,
-        Pausing,
         PlanRef,
     )
     from workflows import endings, policy
@@ -26,14 +26,14 @@ _PLANS_PER_HISTORY = 10
 
 @workflow.defn(name=names.WorkflowType.LEAD_BATCH)
 class LeadBatch:
-    """Score many leads. It never fails: failures of leads are rows, other failures an outcome."""
+    """A batch of scores. It never fails: failures of leads are rows, other errors an outcome."""
 
     @workflow.init
     def __init__(self, input: BatchInput) -> None:
         self._run = RunRef.of_workflow(workflow.info().workflow_id)
         self._input = input
         self._paused = input.paused
-        self._noting = asyncio.Lock()
+        self._recording = asyncio.Lock()
         self._over_budget = False
         self._total = self._scored = self._failed = 0
 
@@ -41,13 +41,13 @@ class LeadBatch:
     async def pause(self, note: str = "") -> None:
         """Begin no further page, until `resume`."""
         self._paused = True
-        await self._note(note)
+        await self._record_pause(note)
 
     @workflow.signal
     async def resume(self) -> None:
         """Go on."""
         self._paused = False
-        await self._note("")
+        await self._record_pause("")
 
     @workflow.run
     async def run(self, input: BatchInput) -> BatchResult:
@@ -63,39 +63,40 @@ class LeadBatch:
         return result
 
     async def _score(self, input: BatchInput) -> Outcome:
-        opening = await workflow.execute_activity_method(
+        start = await workflow.execute_activity_method(
             BatchActivities.open_batch,
             self._run,
             summary="count the leads",
             **policy.BATCH,
         )
-        self._total = opening.total
-        self._reach(opening.scored, opening.failed)
-        if opening.finished:
+        self._total = start.total
+        self._count(start.scored, start.failed)
+        if start.finished:
             return Outcome.COMPLETED
         cursor, plans = input.cursor, 0
         while True:
             plan = await workflow.execute_activity_method(
                 BatchActivities.plan_chunks,
-                PlanRef(run=self._run, after=cursor, chunk=opening.chunk),
+                PlanRef(run=self._run, after=cursor, chunk=start.chunk),
                 summary=f"chunks behind {cursor or 'the start'}",
                 **policy.BATCH,
             )
-            await self._work(deque(plan.chunks), opening)
+            await self._score_chunks(deque(plan.chunks), start)
             if self._over_budget:
                 return Outcome.BUDGET_EXCEEDED
             if plan.last:
                 return Outcome.COMPLETED
-            cursor, plans = plan.chunks[-1].upto, plans + 1
+            cursor, plans = plan.chunks[-1].through, plans + 1
             suggested = workflow.info().is_continue_as_new_suggested()
             if suggested or plans == _PLANS_PER_HISTORY:
-                await self._begin_anew(cursor)
+                await self._continue_as_new(cursor)
 
-    async def _work(self, chunks: deque[Chunk], opening: BatchOpening) -> None:
-        await asyncio.gather(*(self._take(chunks, opening) for _ in range(opening.parallel)))
+    async def _score_chunks(self, chunks: deque[Chunk], start: BatchStart) -> None:
+        workers = (self._score_one_by_one(chunks, start) for _ in range(start.parallel))
+        await asyncio.gather(*workers)
 
-    async def _take(self, chunks: deque[Chunk], opening: BatchOpening) -> None:
-        """One of the few that score chunk after chunk. The rest of a chunk that was paused comes
+    async def _score_one_by_one(self, chunks: deque[Chunk], start: BatchStart) -> None:
+        """Score chunk after chunk, beside a few others. The rest of a chunk that was paused comes
         before all others."""
         while chunks and not self._over_budget:
             await workflow.wait_condition(lambda: not self._paused)
@@ -104,40 +105,45 @@ class LeadBatch:
             chunk = chunks.popleft()
             result = await workflow.execute_activity_method(
                 BatchActivities.score_chunk,
-                ChunkRef(run=self._run, chunk=chunk, size=opening.page, asks=opening.asks),
-                summary=f"leads up to {chunk.upto}",
-                task_queue=names.TaskQueue.BATCH_CALLS if opening.asks else None,
+                ChunkRef(
+                    run=self._run,
+                    chunk=chunk,
+                    size=start.page,
+                    calls_models=start.calls_models,
+                ),
+                summary=f"leads up to {chunk.through}",
+                task_queue=names.TaskQueue.BATCH_CALLS if start.calls_models else None,
                 **policy.BATCH,
             )
-            self._reach(result.scored, result.failed)
+            self._count(result.scored, result.failed)
             self._over_budget |= result.over_budget
             if result.paused_at is not None:
-                chunks.appendleft(Chunk(after=result.paused_at, upto=chunk.upto))
-                await self._until_noted()
+                chunks.appendleft(Chunk(after=result.paused_at, through=chunk.through))
+                await self._until_recorded()
             self._report()
 
-    async def _until_noted(self) -> None:
-        """The record may still say that the batch rests, or that it does not."""
-        async with self._noting:
+    async def _until_recorded(self) -> None:
+        """Wait until the record says whether the batch is paused."""
+        async with self._recording:
             return
 
-    async def _note(self, note: str) -> None:
-        """Signals may come faster than the record is written: it follows the latest."""
-        async with self._noting:
+    async def _record_pause(self, note: str) -> None:
+        """Record the latest signal: they may come faster than the record is written."""
+        async with self._recording:
             await workflow.execute_local_activity_method(
                 BatchActivities.note_pause,
-                Pausing(run=self._run, paused=self._paused, note=note),
+                BatchPause(run=self._run, paused=self._paused, note=note),
                 **policy.STORE,
             )
         self._report()
 
-    async def _begin_anew(self, cursor: str) -> None:
+    async def _continue_as_new(self, cursor: str) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
         update = {"cursor": cursor, "paused": self._paused, "spec": None}
         workflow.continue_as_new(self._input.model_copy(update=update))
 
-    def _reach(self, scored: int, failed: int) -> None:
-        """Chunks that run beside each other report in any order."""
+    def _count(self, scored: int, failed: int) -> None:
+        """Take the greater counts: chunks that run beside each other report in any order."""
         self._scored, self._failed = max(self._scored, scored), max(self._failed, failed)
 
     def _report(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks: one workflow each time that scores are looked at."""
+"""Checks: one workflow for each check of scores."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ _LIMIT = timedelta(hours=1)
 
 @workflow.defn(name=names.WorkflowType.SCORE_CHECK)
 class ScoreCheck:
-    """Look for drift and unfairness. It never fails: what went wrong is an outcome."""
+    """A check for drift and unfairness. It never fails: an error is an outcome."""
 
     @workflow.run
     async def run(self, input: CheckInput) -> CheckResult:
@@ -30,7 +30,7 @@ class ScoreCheck:
         run = await endings.accept_run(input)
         result = await workflow.execute_activity_method(
             CheckActivities.check_scores,
-            CheckRef(run=run, user_id=input.user_id, order=input.order),
+            CheckRef(run=run, user_id=input.user_id, request=input.request),
             summary="look for drift and unfairness",
             schedule_to_close_timeout=_LIMIT,
             **policy.BATCH,

@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.scoring.scores import LeadActivities
+    from activities.scoring.scores import ScoreActivities
     from domain import names
     from domain.scoring.scores import ScoreInput, ScoreResult
     from workflows import endings, policy
@@ -18,7 +18,7 @@ _LIMIT = timedelta(days=1)
 
 @workflow.defn(name=names.WorkflowType.LEAD_SCORE)
 class LeadScore:
-    """Score one lead. It never fails: what went wrong is an outcome in the record."""
+    """One score of a lead. It never fails: an error is an outcome in the record."""
 
     @workflow.run
     async def run(self, input: ScoreInput) -> ScoreResult:
@@ -28,7 +28,7 @@ class LeadScore:
 
     async def _score(self, input: ScoreInput) -> ScoreResult:
         result = await workflow.execute_activity_method(
-            LeadActivities.score_lead,
+            ScoreActivities.score_lead,
             input,
             summary=f"score {input.lead_id}",
             schedule_to_close_timeout=_LIMIT,
@@ -43,7 +43,7 @@ class LeadScore:
     async def _shadow(self, input: ScoreInput) -> None:
         with suppress(FailureError):
             await workflow.execute_activity_method(
-                LeadActivities.score_shadows,
+                ScoreActivities.score_shadows,
                 input,
                 summary=f"shadows of {input.lead_id}",
                 schedule_to_close_timeout=_LIMIT,

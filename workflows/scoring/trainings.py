@@ -15,7 +15,7 @@ _LIMIT = timedelta(hours=6)
 
 @workflow.defn(name=names.WorkflowType.MODEL_TRAINING)
 class ModelTraining:
-    """Learn a model. It never fails: what went wrong is an outcome in the record."""
+    """The training of a model. It never fails: an error is an outcome in the record."""
 
     @workflow.run
     async def run(self, input: TrainingInput) -> TrainingResult:
@@ -27,7 +27,7 @@ class ModelTraining:
         result = await workflow.execute_activity_method(
             TrainingActivities.train_model,
             input,
-            summary=f"learn {input.order.name}",
+            summary=f"learn {input.request.name}",
             task_queue=names.TaskQueue.LEARNING,
             schedule_to_close_timeout=_LIMIT,
             **policy.TRAINING,

@@ -30,7 +30,7 @@ CREATE TABLE scores (
     features jsonb NOT NULL,
     model_version text NOT NULL,
     experiment_id text,
-    shown boolean NOT NULL,
+    visible boolean NOT NULL,
     requested_by text NOT NULL,
     inputs_digest text NOT NULL,
     cost_micros bigint NOT NULL,
@@ -43,7 +43,7 @@ CREATE INDEX scores_by_experiment ON scores (tenant_id, experiment_id, lead_id)
     WHERE experiment_id IS NOT NULL;
 CREATE INDEX scores_by_time ON scores (tenant_id, calculated_at, lead_id);
 CREATE INDEX scores_by_model
-    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE shown;
+    ON scores (tenant_id, model_version, calculated_at, lead_id) WHERE visible;
 CREATE TABLE current_scores (
     tenant_id text NOT NULL,
     lead_id text NOT NULL,
@@ -133,7 +133,7 @@ CREATE UNIQUE INDEX experiments_running ON experiments (tenant_id) WHERE status 
 CREATE TABLE checks (
     tenant_id text NOT NULL,
     run_id text NOT NULL,
-    orders jsonb NOT NULL,
+    request jsonb NOT NULL,
     drift jsonb NOT NULL,
     fairness jsonb,
     alerts integer NOT NULL,

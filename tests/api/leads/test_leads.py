@@ -1,4 +1,4 @@
-"""Leads over HTTP: kept, found, scored when they change, and told on the tenant's stream."""
+"""Leads over HTTP: stored, listed, scored when they change, and published on the stream."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -33,13 +33,13 @@ class TestProfiles:
         api = team.boss
         body = {"profile": {"name": "Ann", "size": "50", "budget": {"eur": [1, 2]}}}
 
-        made = api.put(f"{AI}/leads/a", json=body)
+        created = api.put(f"{AI}/leads/a", json=body)
         again = api.put(f"{AI}/leads/a", json=body)
         other = api.put(f"{AI}/leads/a", json={"profile": {"name": "Bea"}})
 
-        assert [answer.status_code for answer in (made, again, other)] == [201, 200, 200]
-        assert made.json()["profile"] == {"name": "Ann", "size": 50, "budget": {"eur": [1, 2]}}
-        assert made.json()["run_id"]
+        assert [answer.status_code for answer in (created, again, other)] == [201, 200, 200]
+        assert created.json()["profile"] == {"name": "Ann", "size": 50, "budget": {"eur": [1, 2]}}
+        assert created.json()["run_id"]
         assert again.json()["run_id"] is None
         assert api.get(f"{AI}/leads/a").json()["profile"] == {"name": "Bea"}
 
@@ -120,8 +120,8 @@ class TestProfiles:
         query = "SELECT count(*) FROM {} t WHERE tenant_id = %s AND t::text ~ 'gone|Zanzibar'"
         with as_owner(stack) as owner:
             for table in TRACES:
-                found = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
-                assert found == (0,), table
+                row = owner.execute(query.format(table).encode(), [team.tenant]).fetchone()
+                assert row == (0,), table
         team.put("other", name="Bea")
         events = Stream(team.boss, after=0).sees(4)
         forgotten = [event["data"] for event in events if event["type"] == "lead.forgotten"]
@@ -129,7 +129,7 @@ class TestProfiles:
 
 
 class TestImport:
-    def test_a_file_is_loaded_once_and_its_bad_lines_are_told(self, team: Team) -> None:
+    def test_a_file_is_loaded_once_and_its_bad_lines_are_reported(self, team: Team) -> None:
         text = "id,name,size,outcome\na,Ann,5,won\nb,Bea,many,\nc,Cid,7,\na,Ann,5,won\n"
 
         first, again = team.load(text), team.load(text)
@@ -213,7 +213,7 @@ class TestOnDemand:
         run = team.boss.run(scored["run_id"])
         assert (run["kind"], run["outcome"], run["subject_id"]) == ("score", "completed", "a")
 
-    def test_without_a_wish_to_wait_the_run_is_told(self, team: Team) -> None:
+    def test_without_a_wish_to_wait_the_run_is_returned(self, team: Team) -> None:
         team.put("a", name="Ann")
         key = {"Idempotency-Key": "once"}
 
@@ -283,7 +283,7 @@ class TestOnDemand:
         problem(team.boss.get(f"{SCORING}/leads/a"), 404, "lead_unscored")
 
 
-class TestOffline:
+class TestOfflineScores:
     def test_what_is_no_language_model_does_not_judge(self, offline_stack: Stack) -> None:
         team = Team(offline_stack)
         model = team.model("judge", judge={}, champion=False)
@@ -315,9 +315,9 @@ class TestOnChange:
         assert scores[0] == 50
         assert scores[-1] == 90
         assert len(scores) <= 5
-        told = stream.events[-1]["data"]
-        assert told["reasoning"].startswith("90: +40.0 ")
-        assert told["before"] is not None
+        data = stream.events[-1]["data"]
+        assert data["reasoning"].startswith("90: +40.0 ")
+        assert data["before"] is not None
 
     def test_the_same_event_again_changes_nothing(self, team: Team) -> None:
         team.put("a", name="Ann")
@@ -345,8 +345,8 @@ class TestOnChange:
         team.boss.finish(first["run_id"])
         assert team.current("a")["score"] == 70
         assert again == {"added": [], "run_id": None}
-        (kept,) = team.boss.get(f"{AI}/leads/a/events").json()
-        assert datetime.fromisoformat(kept["time"]) <= datetime.now(UTC) + timedelta(seconds=30)
+        (stored,) = team.boss.get(f"{AI}/leads/a/events").json()
+        assert datetime.fromisoformat(stored["time"]) <= datetime.now(UTC) + timedelta(seconds=30)
 
     def test_an_event_of_the_future_is_refused_with_its_fellows(self, team: Team) -> None:
         team.put("a", name="Ann")
@@ -377,8 +377,8 @@ class TestOnChange:
             wait_until(lambda: owner.execute(waiting).fetchone() == (2,))
             owner.execute("ROLLBACK")
 
-        kept = [answer.result().raise_for_status().json()["added"] for answer in answers]
-        assert sorted(kept[0] + kept[1]) == [event["id"] for event in events]
+        added = [answer.result().raise_for_status().json()["added"] for answer in answers]
+        assert sorted(added[0] + added[1]) == [event["id"] for event in events]
 
     @pytest.mark.parametrize(
         "event",
@@ -434,11 +434,11 @@ class TestSockets:
         ):
             assert other.subprotocol == "perdure"
             team.put("a", name="Ann")
-            told = [json.loads(socket.recv(timeout=30)) for socket in (one, other)]
+            events = [json.loads(socket.recv(timeout=30)) for socket in (one, other)]
 
-        assert told[0] == told[1]
-        assert told[0]["type"] == "lead.scored"
-        assert told[0]["data"]["lead_id"] == "a"
+        assert events[0] == events[1]
+        assert events[0]["type"] == "lead.scored"
+        assert events[0]["data"]["lead_id"] == "a"
 
     def test_nobody_unknown_or_of_another_tenant_is_told(self, stack: Stack, team: Team) -> None:
         with pytest.raises(InvalidStatus) as refused:
@@ -465,10 +465,10 @@ class TestOutcomes:
     def test_an_outcome_is_kept(self, team: Team) -> None:
         team.put("a", name="Ann")
 
-        kept = outcome(team.boss, "a", outcome="won", when="2026-11-01T00:00:00Z", value=10.5)
+        won = outcome(team.boss, "a", outcome="won", when="2026-11-01T00:00:00Z", value=10.5)
 
-        assert kept.json()["outcome_value"] == 10.5
-        assert kept.json()["outcome_at"] == "2026-11-01T00:00:00Z"
+        assert won.json()["outcome_value"] == 10.5
+        assert won.json()["outcome_at"] == "2026-11-01T00:00:00Z"
         again = outcome(team.boss, "a", outcome="won")
         assert (again.json()["outcome_at"], again.json()["outcome_value"]) == (
             "2026-11-01T00:00:00Z",

@@ -27,26 +27,26 @@ def perdure(team: Team, *words: str) -> subprocess.CompletedProcess[str]:
 class TestLeads:
     def test_a_file_is_loaded_scored_and_looked_at(self, team: Team, tmp_path: Path) -> None:
         file = tmp_path / "leads.csv"
-        made = perdure(team, "leads", "generate", "--count", "300")
-        file.write_text(f"{made.stdout}bad line,x\n{'y' * 5_000},1,2,3,4,5,6,7,8\n")
+        generated = perdure(team, "leads", "generate", "--count", "300")
+        file.write_text(f"{generated.stdout}bad line,x\n{'y' * 5_000},1,2,3,4,5,6,7,8\n")
 
         loaded = perdure(team, "leads", "import", str(file))
         again = perdure(team, "leads", "import", str(file))
         scored = perdure(team, "leads", "batch")
-        shown = perdure(team, "leads", "show", "lead-0000001")
+        output = perdure(team, "leads", "show", "lead-0000001")
         dry = perdure(team, "leads", "batch", "--dry-run")
 
         assert (loaded.returncode, again.returncode) == (1, 1)
         assert "300 leads loaded, 0 unchanged, 2 lines rejected." in loaded.stdout
         assert "0 leads loaded, 300 unchanged" in again.stdout
         rejects = (tmp_path / "leads.csv.rejects").read_text().splitlines()
-        kept = [json.loads(line) for line in rejects]
-        assert [reject["line"] for reject in kept] == [302, 303]
-        assert len(kept[1]["text"]) > 5_000
+        rejected = [json.loads(line) for line in rejects]
+        assert [reject["line"] for reject in rejected] == [302, 303]
+        assert len(rejected[1]["text"]) > 5_000
         assert "completed: 300 scored, 0 failed." in scored.stdout
         assert scored.returncode == 0
-        assert "of 100 (confidence" in shown.stdout
-        assert "+20.00  base" in shown.stdout
+        assert "of 100 (confidence" in output.stdout
+        assert "+20.00  base" in output.stdout
         assert "300 leads by starter.0" in dry.stdout
 
     def test_what_cannot_be_done_is_said_in_one_line(self, team: Team, tmp_path: Path) -> None:
@@ -63,15 +63,15 @@ class TestLeads:
         assert ".csv, .jsonl or .ndjson" in wrong.stderr
 
 
-class TestWhatWasSeen:
+class TestEventVerbs:
     def test_events_and_outcomes_are_written_down(self, team: Team) -> None:
         team.put("l1", country="AT")
 
-        kept = perdure(team, "leads", "event", "l1", "viewed", "--property", "page=prices")
+        recorded = perdure(team, "leads", "event", "l1", "viewed", "--property", "page=prices")
         ended = perdure(team, "leads", "outcome", "l1", "won", "--value", "900")
         wrong = perdure(team, "leads", "event", "l1", "viewed", "--property", "page")
 
-        assert (kept.returncode, ended.returncode, wrong.returncode) == (0, 0, 1)
+        assert (recorded.returncode, ended.returncode, wrong.returncode) == (0, 0, 1)
         (event,) = team.boss.get(f"{AI}/leads/l1/events").json()
         assert (event["type"], event["properties"]) == ("viewed", {"page": "prices"})
         lead = team.boss.get(f"{AI}/leads/l1").json()
@@ -79,7 +79,7 @@ class TestWhatWasSeen:
         assert "name=value" in wrong.stderr
 
 
-class TestExperiments:
+class TestExperimentVerbs:
     def test_an_experiment_is_begun_read_and_stopped(self, team: Team) -> None:
         model = team.model()
         arms = ("--arm", "old=starter.0:3", "--arm", f"new={model}", "--shadow", "dark=starter.0")
@@ -102,7 +102,7 @@ class TestExperiments:
         assert "name=model" in wrong.stderr
 
 
-class TestChecks:
+class TestCheckVerbs:
     def test_a_check_shows_what_moved_and_whom_it_passes_over(self, team: Team) -> None:
         rules = '[[rule]]\nfactor="home"\nfield="country"\nis_in=["AT"]\npoints=80'
         team.model(rules=rules)
@@ -121,7 +121,7 @@ class TestChecks:
         assert len(listed.stdout.splitlines()) == 3
 
 
-class TestSchedules:
+class TestScheduleVerbs:
     def test_a_schedule_is_added_paused_and_listed(self, team: Team) -> None:
         added = perdure(team, "schedules", "add", "nightly", "--cron", "0 2 * * *")
         paused = perdure(team, "schedules", "pause", "nightly", "--note", "holiday")

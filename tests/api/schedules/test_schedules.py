@@ -33,8 +33,8 @@ class TestSchedules:
     def test_a_rescoring_is_planned_triggered_paused_and_deleted(self, team: Team) -> None:
         team.fill(3)
 
-        made = team.boss.post(PATH, json=NIGHTLY).raise_for_status().json()
-        assert len(made["next_runs"]) == 5
+        created = team.boss.post(PATH, json=NIGHTLY).raise_for_status().json()
+        assert len(created["next_runs"]) == 5
         problem(team.boss.post(PATH, json=NIGHTLY), 409, "schedule_exists")
         team.boss.post(f"{PATH}/nightly/trigger").raise_for_status()
         wait_until(lambda: past(team) and past(team)[0]["outcome"])
@@ -42,15 +42,15 @@ class TestSchedules:
         (run,) = past(team)
         assert run["outcome"] == "completed"
         assert run["run_id"].startswith("batch.nightly-")
-        shown = team.shown(run["run_id"])
-        assert (shown["created_by"], shown["counts"]["scored"]) == ("schedule nightly", 3)
+        batch = team.get_batch(run["run_id"])
+        assert (batch["created_by"], batch["counts"]["scored"]) == ("schedule nightly", 3)
         paused = team.boss.post(f"{PATH}/nightly/pause", json={"note": "audit"}).json()
         assert (paused["paused"], paused["note"]) == (True, "audit")
         assert team.boss.post(f"{PATH}/nightly/resume").json()["paused"] is False
         wait_until(lambda: [s["id"] for s in team.boss.get(PATH).json()] == ["nightly"])
         team.boss.delete(f"{PATH}/nightly").raise_for_status()
         problem(team.boss.get(f"{PATH}/nightly"), 404, "schedule_unknown")
-        assert team.shown(run["run_id"])["outcome"] == "completed"
+        assert team.get_batch(run["run_id"])["outcome"] == "completed"
 
     def test_temporal_shows_the_same(self, stack: Stack, team: Team) -> None:
         team.boss.post(PATH, json=NIGHTLY).raise_for_status()
@@ -119,9 +119,9 @@ class TestSchedules:
         team.boss.post(f"{PATH}/watch/trigger").raise_for_status()
         wait_until(lambda: past(team, "watch") and past(team, "watch")[0]["outcome"])
 
-        found = team.boss.get(f"{SCORING}/checks").json()["items"]
-        assert [check["run_id"] for check in found] == [past(team, "watch")[0]["run_id"]]
-        assert found[0]["fairness"]["attribute"] == "country"
+        checks = team.boss.get(f"{SCORING}/checks").json()["items"]
+        assert [check["run_id"] for check in checks] == [past(team, "watch")[0]["run_id"]]
+        assert checks[0]["fairness"]["attribute"] == "country"
 
     @pytest.mark.parametrize(
         "spec",

@@ -17,7 +17,7 @@ def team(stack: Stack) -> Team:
     return Team(stack)
 
 
-class TestScores:
+class TestScoring:
     def test_each_lead_is_scored_once_and_the_events_tell_how_far_it_is(self, team: Team) -> None:
         model = team.model()
         ids = team.fill(2_500, industry="software")
@@ -27,9 +27,9 @@ class TestScores:
 
         assert [event.type for event in events[:2]] == ["run.accepted", "batch.started"]
         assert events[1].data["total"] == 2_500
-        told = [event.data for event in events if event.type == "batch.progressed"]
-        assert told[-1]["scored"] == 2_500
-        assert all(before["scored"] <= after["scored"] for before, after in pairwise(told))
+        progress = [event.data for event in events if event.type == "batch.progressed"]
+        assert progress[-1]["scored"] == 2_500
+        assert all(before["scored"] <= after["scored"] for before, after in pairwise(progress))
         assert events[-1].data["outcome"] == "completed"
         assert events[-1].data["result"] == {"total": 2_500, "scored": 2_500, "failed": 0}
         rows = team.audit()
@@ -48,8 +48,8 @@ class TestScores:
             team = Team(stack)
             team.load("\n".join([header, *rows]))
             team.finished()
-            kept = ("score", "components", "inputs_digest")
-            scores.append({row["lead_id"]: [row[name] for name in kept] for row in team.audit()})
+            columns = ("score", "components", "inputs_digest")
+            scores.append({row["lead_id"]: [row[name] for name in columns] for row in team.audit()})
 
         assert scores[0] == scores[1]
         assert len(scores[0]) == 200
@@ -66,8 +66,8 @@ class TestScores:
         assert by_field["result"]["scored"] == by_path["result"]["scored"] == 1
         assert empty.status_code == 200
         assert empty.json()["empty"] is True
-        shown = team.shown(empty.json()["run_id"])
-        assert (shown["outcome"], shown["counts"]["total"]) == ("completed", 0)
+        batch = team.get_batch(empty.json()["run_id"])
+        assert (batch["outcome"], batch["counts"]["total"]) == ("completed", 0)
 
     def test_bad_leads_are_kept_beside_the_others_and_can_be_tried_again(self, team: Team) -> None:
         team.fill(3)
@@ -152,15 +152,15 @@ class TestPause:
     def test_a_batch_rests_goes_on_and_is_cancelled(self, team: Team) -> None:
         team.fill(15_000)
         run = team.batch()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > 0)
 
         team.boss.post(f"{SCORING}/batches/{run}/pause", json={"note": "lunch"})
-        wait_until(lambda: team.shown(run)["status"] == "paused")
+        wait_until(lambda: team.get_batch(run)["status"] == "paused")
         wait_until(lambda: _rests(team, run))
-        resting = team.shown(run)["counts"]["scored"]
+        resting = team.get_batch(run)["counts"]["scored"]
         assert 0 < resting < 15_000
         team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > resting)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > resting)
         team.boss.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
         events = team.boss.finish(run)
 
@@ -170,14 +170,14 @@ class TestPause:
         assert next(e for e in events if e.type == "batch.paused").data == {"note": "lunch"}
         scored = events[-1].data["result"]["scored"]
         assert resting < scored < 15_000
-        assert team.shown(run)["counts"]["scored"] == scored == len(team.audit())
+        assert team.get_batch(run)["counts"]["scored"] == scored == len(team.audit())
 
 
 def _rests(team: Team, run: str) -> bool:
     """Whether nothing was scored between two looks that the API took."""
-    before = team.shown(run)["counts"]["scored"]
+    before = team.get_batch(run)["counts"]["scored"]
     team.boss.get(f"{AI}/leads", params={"limit": 100}).raise_for_status()
-    return bool(before == team.shown(run)["counts"]["scored"])
+    return bool(before == team.get_batch(run)["counts"]["scored"])
 
 
 class TestModelsThatAsk:
@@ -213,7 +213,7 @@ class TestModelsThatAsk:
         budget = {"scope": "tenant", "hard_micros": 0}
         team.stack.script(team.tenant, queue=[judgement(20) | {"first_delay": 0.3}] * 30)
         run = team.batch(parallel=1)
-        wait_until(lambda: team.shown(run)["counts"]["scored"] >= 3)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] >= 3)
         team.boss.put("/api/v1/budgets/none", json=budget).raise_for_status()
 
         last = team.boss.finish(run)[-1].data
@@ -283,7 +283,7 @@ class TestComparison:
         assert pair["leads"] == 100
         assert pair["correlation"] == 0
         problem(team.boss.get(f"{SCORING}/leads/l001"), 404, "lead_unscored")
-        assert all(not row["shown"] for row in team.audit())
+        assert all(not row["visible"] for row in team.audit())
 
     @pytest.mark.parametrize(
         ("models", "status", "code"),

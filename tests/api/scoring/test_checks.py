@@ -9,12 +9,12 @@ import pytest
 from db.scoring.checks import FIRST, LATEST, MODELS
 from domain.gateway.alerts import AlertKind
 from domain.scoring.checks import (
-    CheckOrder,
+    CheckRequest,
     Drift,
     Fairness,
     Group,
-    Seen,
-    Watched,
+    MonitoredModel,
+    Observation,
     alerts_of,
     baseline_of,
     drift_of,
@@ -28,12 +28,12 @@ from testing.database import as_application, as_owner
 from testing.sales import RULES, SCORING, Team
 from testing.stack import Stack
 
-ORDER = CheckOrder()
+REQUEST = CheckRequest()
 LEVELS = [f"source {number}" for number in range(20)]
 SIZES = (30, 60, 100, 200, 500, 2_000)
 
 
-def leads(draw: random.Random, count: int, shift: float = 0) -> list[Seen]:
+def leads(draw: random.Random, count: int, shift: float = 0) -> list[Observation]:
     """Leads of one distribution, some of it moved by `shift` standard deviations."""
     return [
         (
@@ -49,18 +49,20 @@ def leads(draw: random.Random, count: int, shift: float = 0) -> list[Seen]:
     ]
 
 
-def watched(seen: list[Seen], *, trained: bool = True) -> Watched:
-    return Watched(model="m.1", trained=trained, baseline=baseline_of(seen, ORDER.least))
+def monitored(observations: list[Observation], *, trained: bool = True) -> MonitoredModel:
+    return MonitoredModel(
+        model="m.1", trained=trained, baseline=baseline_of(observations, REQUEST.min_leads)
+    )
 
 
 def alarms(before: int, now: int, shift: float = 0, rounds: int = 50) -> int:
     """How many of so many checks raise an alarm."""
     draw = random.Random(before * now)
     drifts = (
-        drift_of(ORDER, watched(leads(draw, before)), leads(draw, now, shift))
+        drift_of(REQUEST, monitored(leads(draw, before)), leads(draw, now, shift))
         for _ in range(rounds)
     )
-    return sum(1 for drift in drifts if alerts_of("check.1", ORDER, [drift], None))
+    return sum(1 for drift in drifts if alerts_of("check.1", REQUEST, [drift], None))
 
 
 class TestChance:
@@ -73,8 +75,10 @@ class TestChance:
         assert alarms(1_000, now, shift, rounds=30) > 0.8 * 30
 
     def test_a_lower_limit_raises_no_false_alarm_either(self) -> None:
-        draw, order = random.Random(7), CheckOrder(psi_limit=0.001)
-        drifts = [drift_of(order, watched(leads(draw, 500)), leads(draw, 300)) for _ in range(100)]
+        draw, order = random.Random(7), CheckRequest(psi_limit=0.001)
+        drifts = [
+            drift_of(order, monitored(leads(draw, 500)), leads(draw, 300)) for _ in range(100)
+        ]
 
         assert sum(1 for drift in drifts if drift.moved) < 5
         assert all(drift.score and drift.score > order.psi_limit for drift in drifts)
@@ -88,7 +92,7 @@ class TestChance:
 
         # Chi-squared that one of a thousand exceeds, for one degree of freedom less than bins.
         assert chance(one, one) * 500 == pytest.approx(quantile, rel=0.04)
-        assert chance(one, one, looks=20) > chance(one, one)
+        assert chance(one, one, indices=20) > chance(one, one)
 
     def test_an_empty_bin_counts_as_half_a_lead(self) -> None:
         before = histogram(["a"] * 50 + ["b"] * 50)
@@ -99,10 +103,10 @@ class TestChance:
         assert chance(unknown, now) < chance(before, now)
 
     def test_rare_texts_are_counted_together(self) -> None:
-        found = histogram(["a"] * 20 + ["b"] * 5 + ["c"] * 4 + ["d"])
+        shape = histogram(["a"] * 20 + ["b"] * 5 + ["c"] * 4 + ["d"])
 
-        assert found.levels == ("a", "b")
-        assert found.shares[2] == pytest.approx(5 / 30)
+        assert shape.levels == ("a", "b")
+        assert shape.shares[2] == pytest.approx(5 / 30)
         assert histogram(["a", "b"]).levels == ("a",)
 
 
@@ -111,7 +115,7 @@ class TestReads:
     def test_an_index_gives_the_scores_of_one_model_in_the_order_of_time(
         self, stack: Stack, query: str
     ) -> None:
-        values = {"tenant": "t", "model": "m.1", "seconds": 60, "most": 10, "deepest": 10}
+        values = {"tenant": "t", "model": "m.1", "seconds": 60, "leads": 10, "depth": 10}
         values |= {"learned": "learned", "built_in": BUILT_IN}
 
         with as_application(stack, "t") as connection:
@@ -124,21 +128,24 @@ class TestReads:
         assert "Sort Key: scores.calculated_at" not in plan
 
 
-class TestRules:
+class TestDrift:
     def test_too_few_leads_tell_nothing(self) -> None:
         draw = random.Random(1)
         many, few = leads(draw, 30), leads(draw, 29, shift=3)
 
         assert baseline_of(few, 30) is None
-        assert drift_of(ORDER, watched(many), few).compared_with is None
-        assert drift_of(ORDER, watched(few), leads(draw, 30, shift=3)).compared_with is None
+        assert drift_of(REQUEST, monitored(many), few).compared_with is None
+        assert drift_of(REQUEST, monitored(few), leads(draw, 30, shift=3)).compared_with is None
 
     def test_what_a_model_is_compared_with_is_said(self) -> None:
-        seen = leads(random.Random(1), 30)
+        observations = leads(random.Random(1), 30)
 
-        assert drift_of(ORDER, watched(seen), seen).compared_with == "training"
-        assert drift_of(ORDER, watched(seen, trained=False), seen).compared_with == "first scores"
-        assert drift_of(ORDER, watched(seen), seen).score == 0
+        assert drift_of(REQUEST, monitored(observations), observations).compared_with == "training"
+        assert (
+            drift_of(REQUEST, monitored(observations, trained=False), observations).compared_with
+            == "first scores"
+        )
+        assert drift_of(REQUEST, monitored(observations), observations).score == 0
 
     @pytest.mark.parametrize(("count", "lasting"), [(999, False), (1_000, True)])
     def test_a_baseline_of_few_leads_is_not_for_good(self, count: int, lasting: bool) -> None:
@@ -148,14 +155,14 @@ class TestRules:
         assert is_lasting(baseline) is lasting
 
     def test_a_baseline_that_did_not_count_its_leads_is_still_read(self) -> None:
-        seen = leads(random.Random(1), 200)
-        told = watched(seen).model_dump(mode="json")["baseline"]
-        for shape in (told["score"], *told["features"].values()):
+        observations = leads(random.Random(1), 200)
+        stored = monitored(observations).model_dump(mode="json")["baseline"]
+        for shape in (stored["score"], *stored["features"].values()):
             del shape["leads"]
-        old = Watched(model="m.1", trained=True, baseline=Baseline.model_validate(told))
+        old = MonitoredModel(model="m.1", trained=True, baseline=Baseline.model_validate(stored))
 
-        assert drift_of(ORDER, old, seen).moved == {}
-        assert "size" in drift_of(ORDER, old, leads(random.Random(2), 200, shift=1)).moved
+        assert drift_of(REQUEST, old, observations).moved == {}
+        assert "size" in drift_of(REQUEST, old, leads(random.Random(2), 200, shift=1)).moved
 
     def test_a_model_that_moved_and_a_group_left_out_are_alerts_of_their_own(self) -> None:
         drift = Drift(
@@ -168,16 +175,16 @@ class TestRules:
         )
         still = drift.model_copy(update={"moved": {}})
         counts = {"a=b": (40, 60.0, 40), "c": (30, 40.0, 15), "d": (29, 10.0, 0)}
-        order = CheckOrder(attribute="land=x")
+        request = CheckRequest(attribute="land=x")
 
-        found = alerts_of("check.1", order, [still, drift], fairness_of(order, counts))
+        alerts = alerts_of("check.1", request, [still, drift], fairness_of(request, counts))
 
-        assert [(alert.kind, alert.subject) for alert in found] == [
+        assert [(alert.kind, alert.subject) for alert in alerts] == [
             (AlertKind.SCORES_DRIFTED, "m.1"),
             (AlertKind.SCORES_UNFAIR, "land=x=c"),
         ]
-        assert found[0].data == {"run_id": "check.1", "psi": {"size": 0.5}, "limit": 0.2}
-        assert found[1].data == {
+        assert alerts[0].data == {"run_id": "check.1", "psi": {"size": 0.5}, "limit": 0.2}
+        assert alerts[1].data == {
             "run_id": "check.1",
             "attribute": "land=x",
             "group": "c",
@@ -187,9 +194,9 @@ class TestRules:
 
     def test_a_group_at_the_limit_is_no_alert(self) -> None:
         group = Group(value="c", leads=50, mean_score=1, selected=40, rate=0.8, ratio=0.8)
-        fair = Fairness(attribute="land", selected_from=50, groups=[group], least_ratio=0.8)
+        fair = Fairness(attribute="land", selected_from=50, groups=[group], min_ratio=0.8)
 
-        assert alerts_of("check.1", CheckOrder(attribute="land"), [], fair) == []
+        assert alerts_of("check.1", CheckRequest(attribute="land"), [], fair) == []
 
 
 @pytest.fixture
@@ -221,13 +228,13 @@ class TestFirstScores:
         team.fill(1_000, industry="retail")
         assert team.finished()["outcome"] == "completed"
 
-        found = checked(team)
+        check = checked(team)
 
-        (drift,) = found["drift"]
-        assert (drift["compared_with"], found["alerts"]) == ("first scores", 1)
+        (drift,) = check["drift"]
+        assert (drift["compared_with"], check["alerts"]) == ("first scores", 1)
         assert set(drift["moved"]) == {"industry", "score"}
-        kept = team.boss.get(f"{SCORING}/models/{model}").json()["baseline"]
-        assert kept["score"]["leads"] == 1_000
+        baseline = team.boss.get(f"{SCORING}/models/{model}").json()["baseline"]
+        assert baseline["score"]["leads"] == 1_000
         with as_owner(team.stack) as owner:
             owner.execute(
                 "DELETE FROM scores WHERE tenant_id = %s AND calculated_at < now() - "

@@ -13,7 +13,7 @@ from db.session import database_of, many
 from domain.runs.attempts import Attempt
 from domain.scoring.examples import Examples
 from domain.scoring.inputs import Input
-from domain.scoring.trainings import TrainingInput, TrainingOrder, launch_of
+from domain.scoring.trainings import TrainingInput, TrainingRequest, training_spec
 from testing.database import as_owner, seal_of
 from testing.sales import Team
 from testing.stack import Stack
@@ -51,15 +51,15 @@ class TestExamples:
             owner.execute(EVENTS, [team.tenant])
         database = database_of(stack.settings)
         await database.open()
-        order = TrainingOrder(name="m")
-        launch = launch_of(team.tenant, "boss", order, "1")
+        request = TrainingRequest(name="m")
+        spec = training_spec(team.tenant, "boss", request, "1")
         query = f"""
             SELECT {subjects.columns("l.outcome_at", "<")}, true AS in_filter FROM leads l
             WHERE tenant_id = %(tenant)s ORDER BY outcome_at DESC
         """
         try:
-            await Runs(database, ON_END).accept(launch)
-            training = TrainingInput(run=launch.run, user_id="boss", order=order)
+            await Runs(database, ON_END).accept(spec)
+            training = TrainingInput(run=spec.run, user_id="boss", request=request)
             attempt = Attempt(number=9, activity_id="1")
             examples = await Trainings(database).examples(training, attempt)
             async with database.transaction(team.tenant) as connection:

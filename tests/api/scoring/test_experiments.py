@@ -1,4 +1,4 @@
-"""Experiments: which model scores a lead, what nobody is shown, and what arms came to."""
+"""Experiments: which model scores a lead, shadow arms, and the results of arms."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class TestExperiments:
             assert team.boss.finish(run)[-1].data["result"]["scored"] == 61
 
         def arms(run: str) -> dict[str, str]:
-            rows = [row for row in team.audit() if row["run_id"] == run and row["shown"]]
+            rows = [row for row in team.audit() if row["run_id"] == run and row["visible"]]
             return {row["lead_id"]: row["arm"] for row in rows}
 
         assert arms(first) == arms(second)
@@ -103,7 +103,7 @@ class TestShadows:
         wait_until(lambda: "dark" in {row["arm"] for row in team.audit()})
 
         (dark,) = (row for row in team.audit() if row["arm"] == "dark")
-        assert (dark["score"], dark["shown"], dark["run_id"]) == (70, False, scored["run_id"])
+        assert (dark["score"], dark["visible"], dark["run_id"]) == (70, False, scored["run_id"])
         assert team.current("a")["score"] == scored["score"] == 20
 
     def _arms(self, team: Team, instructions: str = "") -> list[dict[str, Any]]:

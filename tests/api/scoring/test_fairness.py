@@ -28,7 +28,7 @@ class TestFairness:
 
         small.boss.finish(run)
 
-        waiting = [large.shown(each)["outcome"] for each in first]
+        waiting = [large.get_batch(each)["outcome"] for each in first]
         assert None in waiting, "three batches of one tenant went before the other's one"
         for each in first:
             large.boss.finish(each)

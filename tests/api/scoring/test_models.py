@@ -127,17 +127,17 @@ class TestChecks:
         last = team.boss.finish(run)[-1].data
 
         assert (last["outcome"], last["result"]) == ("completed", {"alerts": 1})
-        found = team.boss.get(f"{SCORING}/checks/{run}").json()
-        groups = {group["value"]: group for group in found["fairness"]["groups"]}
+        check = team.boss.get(f"{SCORING}/checks/{run}").json()
+        groups = {group["value"]: group for group in check["fairness"]["groups"]}
         assert (groups["AT"]["rate"], groups["DE"]["rate"], groups["DE"]["ratio"]) == (1, 0, 0)
-        assert [drift["model_version"] for drift in found["drift"]] == ["ours.1"]
+        assert [drift["model_version"] for drift in check["drift"]] == ["ours.1"]
         alerts = team.boss.get("/api/v1/alerts").json()["items"]
         assert [(alert["kind"], alert["subject"]) for alert in alerts] == [
             ("scores.unfair", "country=DE")
         ]
-        told = alerts[0]["data"]
-        assert (told["run_id"], told["attribute"], told["group"]) == (run, "country", "DE")
-        assert (told["ratio"], told["limit"]) == (0, 0.8)
+        data = alerts[0]["data"]
+        assert (data["run_id"], data["attribute"], data["group"]) == (run, "country", "DE")
+        assert (data["ratio"], data["limit"]) == (0, 0.8)
         assert team.boss.get(f"{SCORING}/checks").json()["items"][0]["run_id"] == run
 
     def test_leads_unlike_those_of_the_training_are_noticed(self, team: Team) -> None:

@@ -31,7 +31,7 @@ def check(team: Team, run: str, total: int) -> dict[str, Any]:
     assert last["outcome"] == "completed"
     assert result_of(team.stack, run, team.tenant)["outcome"] == "completed"
     assert last["result"] == {"total": total, "scored": total, "failed": 0}
-    counts = team.shown(run)["counts"]
+    counts = team.get_batch(run)["counts"]
     assert (counts["total"], counts["scored"], counts["failed"]) == (total, total, 0)
     scored = [row["lead_id"] for row in team.audit() if row["run_id"] == run]
     assert len(scored) == len(set(scored)) == total
@@ -129,7 +129,7 @@ class TestBatches:
         team.fill(5_000)
         run = team.batch()
         for share in (0.1, 0.6):
-            wait_until(lambda: team.shown(run)["counts"]["scored"] >= share * 5_000, 60)  # noqa: B023
+            wait_until(lambda: team.get_batch(run)["counts"]["scored"] >= share * 5_000, 60)  # noqa: B023
             site.fleet.kill(run, "score_chunk")
 
         check(team, run, 5_000)
@@ -139,11 +139,11 @@ class TestBatches:
     ) -> None:
         team.fill(15_000)
         run = team.batch()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > 0)
         terminate(site.stack, run, team.tenant)
 
         assert team.boss.run(run)["outcome"] == "terminated"
-        shown, last = team.shown(run), team.boss.finish(run)[-1].data
+        shown, last = team.get_batch(run), team.boss.finish(run)[-1].data
         assert last["result"]["scored"] == shown["counts"]["scored"] < 15_000
         assert len(team.audit()) == shown["counts"]["scored"]
 
@@ -152,7 +152,7 @@ class TestBatches:
         team.fill(20)
         site.stack.script(queue=[judgement(40) | {"first_delay": 0.2}] * 40)
         run = team.batch(parallel=2)
-        wait_until(lambda: team.shown(run)["counts"]["scored"] >= 6, 60)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] >= 6, 60)
         site.fleet.kill(run, "score_chunk")
 
         check(team, run, 20)
@@ -166,9 +166,9 @@ class TestBatches:
     ) -> None:
         team.fill(5_000)
         run = team.batch()
-        wait_until(lambda: team.shown(run)["counts"]["scored"] > 0, 60)
+        wait_until(lambda: team.get_batch(run)["counts"]["scored"] > 0, 60)
         team.boss.post(f"{SCORING}/batches/{run}/pause", json={}).raise_for_status()
-        wait_until(lambda: team.shown(run)["status"] == "paused", 60)
+        wait_until(lambda: team.get_batch(run)["status"] == "paused", 60)
         site.fleet.kill(run, "score_chunk")
         team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
 
@@ -226,7 +226,7 @@ class TestSandbox:
             assert team.score("l000001")["score"] == 20
             run = team.batch()
             team.boss.post(f"{SCORING}/batches/{run}/pause", json={}).raise_for_status()
-            wait_until(lambda: team.shown(run)["status"] == "paused")
+            wait_until(lambda: team.get_batch(run)["status"] == "paused")
             team.boss.post(f"{SCORING}/batches/{run}/resume").raise_for_status()
             check(team, run, 2_200)
             body = {"days": 1}

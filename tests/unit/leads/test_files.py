@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.errors import Invalid
+from domain.leads.errors import FileInvalid
 from domain.leads.files import FileKind, LeadFile
-from domain.leads.leads import LeadRow, Rejected
+from domain.leads.leads import LeadLine, RejectedLine
 
 
 def read(
-    text: str | bytes, kind: FileKind = "csv", piece: int = 7, most: int = 256 * 1024
-) -> tuple[list[LeadRow], list[Rejected], Rejected | None]:
+    text: str | bytes, kind: FileKind = "csv", piece: int = 7, max_bytes: int = 256 * 1024
+) -> tuple[list[LeadLine], list[RejectedLine], RejectedLine | None]:
     """A file that comes in small pieces."""
     data = text.encode() if isinstance(text, str) else text
-    file, found = LeadFile(kind, most), list[LeadRow | Rejected]()
+    file, items = LeadFile(kind, max_bytes), list[LeadLine | RejectedLine]()
     for start in range(0, len(data), piece):
-        found += file.feed(data[start : start + piece])
-    found += file.finish()
-    rows = [item for item in found if isinstance(item, LeadRow)]
-    return rows, [item for item in found if isinstance(item, Rejected)], file.stopped
+        items += file.feed(data[start : start + piece])
+    items += file.finish()
+    rows = [item for item in items if isinstance(item, LeadLine)]
+    return rows, [item for item in items if isinstance(item, RejectedLine)], file.stopped
 
 
 class TestCsv:
@@ -46,17 +46,17 @@ class TestCsv:
         assert (rows[0].outcome.outcome, rows[0].outcome.value) == ("won", 9.5)
         assert rows[1].profile == {}
 
-    def test_bad_lines_are_told_by_number_and_the_rest_is_read(self) -> None:
+    def test_bad_lines_are_reported_by_number_and_the_rest_is_read(self) -> None:
         rows, bad, stopped = read(
             b"id;size;outcome\n1;5;won\n2;many;won\n3;5\n;5;won\nx y;5;won\n4;5;maybe\n"
             b"\xff\xfe;1;won\n5;6;lost\n"
         )
 
         assert [row.id for row in rows] == ["1", "5"]
-        told = {item.line: item.reason.split(":")[0] for item in bad}
-        assert told[3] == "size"
-        assert told[4] == "2 cells for 3 columns"
-        assert (told[5], told[6], told[7]) == ("id", "id", "outcome")
+        reasons = {item.line: item.reason.split(":")[0] for item in bad}
+        assert reasons[3] == "size"
+        assert reasons[4] == "2 cells for 3 columns"
+        assert (reasons[5], reasons[6], reasons[7]) == ("id", "id", "outcome")
         assert stopped is None
 
     @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class TestCsv:
         assert (row.id, row.profile) == ("a", {"Size": 5})
         assert row.outcome is not None
         assert (row.outcome.outcome, row.outcome.value) == ("won", 9)
-        with pytest.raises(Invalid, match="each once"):
+        with pytest.raises(FileInvalid, match="each once"):
             read("id,outcome,Outcome\na,won,lost\n")
 
     @pytest.mark.parametrize("piece", [1_000, 64 * 1024, 10**6])
@@ -133,7 +133,7 @@ class TestCsv:
         "text", ["", "name,size\na,1\n", "id,id\n1,2\n", "id,,x\n", f"id,{'x' * 300_000}\n"]
     )
     def test_a_file_without_ids_is_refused(self, text: str) -> None:
-        with pytest.raises(Invalid, match="name the columns"):
+        with pytest.raises(FileInvalid, match="name the columns"):
             read(text)
 
     @settings(max_examples=60, deadline=None)
@@ -204,4 +204,4 @@ _LINES = st.one_of(
 def test_how_a_file_is_cut_changes_nothing(lines: list[str], kind: FileKind, piece: int) -> None:
     text = "\n".join(["id,x", *lines])
 
-    assert read(text, kind, piece, most=40) == read(text, kind, len(text), most=40)
+    assert read(text, kind, piece, max_bytes=40) == read(text, kind, len(text), max_bytes=40)

@@ -8,48 +8,48 @@ from typing import Any
 
 import pytest
 
-from adapters.scoring.choosing import chosen, width
+from adapters.scoring.choosing import choose_inputs, width
 from adapters.scoring.learner import SklearnLearner
-from domain.errors import Invalid
 from domain.runs.runs import RunRef
 from domain.scoring import generated
-from domain.scoring.examples import OTHER, Ended, Examples, Survey
+from domain.scoring.errors import TrainingImpossible
+from domain.scoring.examples import OTHER, ClosedLead, Examples, Survey
 from domain.scoring.inputs import Input, behaviour
 from domain.scoring.learned import LearnedScorer
 from domain.scoring.models import ModelKind, NewModel, scorer_of
 from domain.scoring.scores import total
 from domain.scoring.subjects import Behaviour, Subject
-from domain.scoring.trainings import TrainingInput, TrainingOrder
+from domain.scoring.trainings import TrainingInput, TrainingRequest
 
 Leads = list[tuple[Subject, bool]]
 # Trees take ten times longer, and the push gate learns others.
 BOTH = ["logistic", pytest.param("boosted", marks=pytest.mark.fit)]
 
 
-def kept(leads: Leads, order: TrainingOrder) -> Examples:
-    """Leads as a training keeps them."""
-    ended = [Ended(lead.profile, _done(lead), won) for lead, won in leads]
-    survey = Survey(order.wants)
-    survey.see(ended)
+def examples_of(leads: Leads, request: TrainingRequest) -> Examples:
+    """Leads as a training reads them."""
+    closed = [ClosedLead(lead.profile, _behaviours(lead), won) for lead, won in leads]
+    survey = Survey(request.allows)
+    survey.add(closed)
     examples = survey.examples()
-    examples.add(ended)
+    examples.add(closed)
     return examples
 
 
-def _done(lead: Subject) -> dict[str, tuple[float, float]]:
-    done = lead.behaviours
+def _behaviours(lead: Subject) -> dict[str, tuple[float, float]]:
+    events = lead.behaviours
     return {
-        kind: (behaviour("count", kind, done), behaviour("recency", kind, done))
-        for kind in {one.type for one in done}
+        kind: (behaviour("count", kind, events), behaviour("recency", kind, events))
+        for kind in {event.type for event in events}
     }
 
 
-async def learned(leads: Leads, **order: object) -> NewModel:
+async def learned(leads: Leads, **more: object) -> NewModel:
     """A model of these leads."""
     run = RunRef(tenant_id="t", run_id="training.m.1")
-    wanted = TrainingOrder.model_validate({"name": "m"} | order)
-    training = TrainingInput(run=run, user_id="ann", order=wanted)
-    return await SklearnLearner().learn(training, kept(leads, wanted), _silent)
+    request = TrainingRequest.model_validate({"name": "m"} | more)
+    input = TrainingInput(run=run, user_id="ann", request=request)
+    return await SklearnLearner().learn(input, examples_of(leads, request), _silent)
 
 
 async def _silent(_: str) -> None:
@@ -57,9 +57,9 @@ async def _silent(_: str) -> None:
 
 
 def scorer(model: NewModel) -> LearnedScorer:
-    made = scorer_of(ModelKind.LEARNED, model.model_dump(mode="json")["definition"])
-    assert isinstance(made, LearnedScorer)
-    return made
+    scorer = scorer_of(ModelKind.LEARNED, model.model_dump(mode="json")["definition"])
+    assert isinstance(scorer, LearnedScorer)
+    return scorer
 
 
 def invented(count: int, seed: int) -> Leads:
@@ -72,9 +72,9 @@ class TestTruth:
     async def test_training_recovers_the_coefficients(self) -> None:
         model = await learned(invented(8_000, 11))
 
-        found = scorer(model).model
-        weights = {item.key: own for item, own in zip(found.inputs, found.weights, strict=True)}
-        by_key = {item.key: item for item in found.inputs}
+        fitted = scorer(model).model
+        weights = {item.key: own for item, own in zip(fitted.inputs, fitted.weights, strict=True)}
+        by_key = {item.key: item for item in fitted.inputs}
         size = weights["size"][0] * generated.SIZE_SPREAD / by_key["size"].scale
         assert size == pytest.approx(generated.SIZE, abs=0.12)
         for key, truth in (("source", generated.SOURCES), ("industry", generated.INDUSTRIES)):
@@ -95,9 +95,9 @@ class TestTruth:
         assert model.metrics is not None
         assert model.metrics.auc > 0.75
         assert model.metrics.calibration_error < 0.04
-        judge = scorer(model)
+        ready = scorer(model)
         for subject, _ in examples[:200]:
-            score = judge.score(judge.features(subject))
+            score = ready.score(ready.features(subject))
             assert 0 <= score.score <= 100
             assert math.isclose(total(score.components), score.score, abs_tol=0.011)
         again = await learned(examples, algorithm=algorithm)
@@ -113,10 +113,10 @@ class TestTruth:
             won = draw.random() < (0.2 if known else 0.7)
             examples.append((Subject(f"l{number}", profile), won))
 
-        judge = scorer(await learned(examples, algorithm="boosted"))
+        model = scorer(await learned(examples, algorithm="boosted"))
 
         scores = [
-            judge.score(judge.features(Subject("l", profile))).score
+            model.score(model.features(Subject("l", profile))).score
             for profile in ({"size": 50, "x": 1}, {"x": 5})
         ]
         assert scores[0] < 35 < 60 < scores[1]
@@ -126,16 +126,16 @@ class TestTruth:
         draw = random.Random(3)
         examples: Leads = []
         for number in range(700):
-            asked = draw.random() < 0.4
-            done = [Behaviour("demo", draw.uniform(0, 80))] if asked else []
+            demo = draw.random() < 0.4
+            done = [Behaviour("demo", draw.uniform(0, 80))] if demo else []
             profile = {"size": draw.randint(1, 9)} if draw.random() < 0.7 else {}
-            won = draw.random() < (0.8 if asked else 0.1)
+            won = draw.random() < (0.8 if demo else 0.1)
             examples.append((Subject(f"l{number}", profile, done), won))
 
-        judge = scorer(await learned(examples, algorithm="boosted"))
+        model = scorer(await learned(examples, algorithm="boosted"))
 
         scores = [
-            judge.score(judge.features(Subject("l", {}, done))).score
+            model.score(model.features(Subject("l", {}, done))).score
             for done in ([], [Behaviour("demo", 5.0)])
         ]
         assert scores[0] < 30 < 60 < scores[1]
@@ -144,26 +144,26 @@ class TestTruth:
 class TestExamples:
     @pytest.mark.parametrize("value", [lambda d: d.getrandbits(62), lambda d: f"{d.random()}" * 9])
     def test_a_lead_takes_little_however_much_is_known_of_it(self, value: Any) -> None:
-        def leads() -> Iterator[Ended]:
+        def leads() -> Iterator[ClosedLead]:
             draw = random.Random(1)
             for number in range(200):
                 profile = {f"f{key:03d}": value(draw) for key in range(300)}
                 profile |= {f"{number}.{key}": "once" for key in range(20)}
                 done = {f"t{key}": (1.0, draw.random()) for key in range(90)}
-                yield Ended(profile, done, draw.random() < 0.5)
+                yield ClosedLead(profile, done, draw.random() < 0.5)
 
-        survey = Survey(TrainingOrder(name="m").wants)
-        survey.see(leads())
+        survey = Survey(TrainingRequest(name="m").allows)
+        survey.add(leads())
         examples = survey.examples()
         tracemalloc.start()
         examples.add(leads())
-        kept_bytes, _ = tracemalloc.get_traced_memory()
+        bytes_held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
         assert len(examples) == 200
         assert (len(examples.fields), len(examples.counts)) == (100, 50)
         texts = sum(len(set(column)) * 300 for column in examples.fields.values())
-        assert kept_bytes < 200 * 5_500 + (texts if isinstance(value(random), str) else 0)
+        assert bytes_held < 200 * 5_500 + (texts if isinstance(value(random), str) else 0)
 
     def test_logistic_regression_has_no_more_columns_than_fit(self) -> None:
         draw = random.Random(1)
@@ -171,9 +171,9 @@ class TestExamples:
             (Subject(f"l{n}", {f"f{key:02d}": f"v{draw.randrange(40)}" for key in range(30)}), True)
             for n in range(1_000)
         ]
-        order = TrainingOrder(name="m")
+        request = TrainingRequest(name="m")
 
-        items = chosen(kept(leads, order), order)
+        items = choose_inputs(examples_of(leads, request), request)
 
         assert sum(map(width, items)) == 400
         assert len(items) == 10
@@ -188,12 +188,12 @@ class TestExamples:
             won = draw.random() < (0.7 if plan == "pro" else 0.2)
             leads.append((Subject(f"l{number}", {"plan": plan, "note": note}), won))
 
-        judge = scorer(await learned(leads))
+        model = scorer(await learned(leads))
 
-        levels = {item.key: item.levels for item in judge.model.inputs}
+        levels = {item.key: item.levels for item in model.model.inputs}
         assert levels["plan"] == ("basic", "pro")
-        assert OTHER not in {level for found in levels.values() for level in found}
-        scores = [judge.score(judge.features(lead)).score for lead, _ in leads]
+        assert OTHER not in {level for field in levels.values() for level in field}
+        scores = [model.score(model.features(lead)).score for lead, _ in leads]
         assert all(0 < score < 100 for score in scores)
 
 
@@ -206,9 +206,9 @@ class TestWarnings:
         draw = random.Random(1)
         leads: Leads = []
         for lead, won in invented(900, 6):
-            told = {"stage": "customer" if won and draw.random() < 0.97 else "lead"}
+            stage = {"stage": "customer" if won and draw.random() < 0.97 else "lead"}
             paid = {"contract": draw.randint(1, 900)} if won else {}
-            leads.append((Subject(lead.lead_id, {**lead.profile, **told, **paid}), won))
+            leads.append((Subject(lead.lead_id, {**lead.profile, **stage, **paid}), won))
 
         model = await learned(leads, algorithm=algorithm)
         honest = await learned(invented(900, 6), algorithm=algorithm)
@@ -230,9 +230,9 @@ class TestWarnings:
             won = draw.random() < (0.9 if size > 450 else 0.1)
             leads.append((Subject(f"l{number}", {"size": size, "x": draw.randint(1, 900)}), won))
 
-        found = scorer(await learned(leads)).model
+        fitted = scorer(await learned(leads)).model
 
-        importance = dict(zip((i.key for i in found.inputs), found.importance, strict=True))
+        importance = dict(zip((i.key for i in fitted.inputs), fitted.importance, strict=True))
         assert importance["size"] > 0.8
 
 
@@ -268,6 +268,5 @@ class TestInputs:
         ],
     )
     async def test_what_cannot_be_learned_is_said(self, examples: Leads, words: str) -> None:
-        with pytest.raises(Invalid, match=words) as wrong:
+        with pytest.raises(TrainingImpossible, match=words):
             await learned(examples)
-        assert wrong.value.code == "training_impossible"

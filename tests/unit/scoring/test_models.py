@@ -1,4 +1,4 @@
-"""What a score is made of: rules and learned models, held to what they promise."""
+"""Models: rules and learned ones, held to what they promise."""
 
 import math
 import random
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from activities.scoring.scorers import Scorers
 from adapters.scoring.starter import starter_rules
-from domain.errors import Invalid
 from domain.gateway.calls import CallOrigin
 from domain.scoring.checks import histogram, score_histogram
+from domain.scoring.errors import RulesInvalid
 from domain.scoring.experiments import Arm, Assignment, arm_of
 from domain.scoring.generated import generate
 from domain.scoring.inputs import Input
-from domain.scoring.jobs import LeadTask
-from domain.scoring.learned import Learned, LearnedScorer
+from domain.scoring.jobs import LeadJob
+from domain.scoring.learned import LearnedModel, LearnedScorer
 from domain.scoring.models import ModelKind, ModelStatus, NewModel, ScoringModel, scorer_of
 from domain.scoring.reports import auc, conversion, difference
 from domain.scoring.rules import RuleScorer, parse
@@ -121,8 +121,8 @@ def by_definition(tree: Tree, row: list[float]) -> dict[int, float]:
     """Shapley values from nothing but their definition, over all sets of features."""
     features = sorted({node.feature for node in tree.nodes if not node.is_leaf})
 
-    def value(place: int, known: frozenset[int]) -> float:
-        node = tree.nodes[place]
+    def value(index: int, known: frozenset[int]) -> float:
+        node = tree.nodes[index]
         if node.is_leaf:
             return node.value
         left, right = tree.nodes[node.left], tree.nodes[node.right]
@@ -133,7 +133,7 @@ def by_definition(tree: Tree, row: list[float]) -> dict[int, float]:
         both = left.count * value(node.left, known) + right.count * value(node.right, known)
         return both / (left.count + right.count)
 
-    count, found = len(features), dict.fromkeys(features, 0.0)
+    count, values = len(features), dict.fromkeys(features, 0.0)
     for feature in features:
         others = [other for other in features if other != feature]
         for size in range(count):
@@ -141,8 +141,8 @@ def by_definition(tree: Tree, row: list[float]) -> dict[int, float]:
             for chosen in combinations(others, size):
                 without = frozenset(chosen)
                 gained = value(0, without | {feature}) - value(0, without)
-                found[feature] += weight * gained
-    return found
+                values[feature] += weight * gained
+    return values
 
 
 class TestRules:
@@ -178,15 +178,15 @@ class TestRules:
         assert scores == [30, 30, 0]
 
     def test_a_property_that_is_true_is_not_the_number_one(self) -> None:
-        for wanted, found in (("1", 1), ("true", True), ("false", False)):
+        for text, value in (("1", 1), ("true", True), ("false", False)):
             rules = parse(
                 '[[rule]]\nfactor = "a"\nevent = "e"\nwithin_days = 9\npoints = 10\n'
-                f"where = {{ x = {wanted} }}"
+                f"where = {{ x = {text} }}"
             )
             for said in (0, 1, True, False):
                 done = [Behaviour("e", 1.0, {"x": said})]
                 score = scored(RuleScorer(rules), Subject("l", {}, done)).score
-                assert score == (10 if said is found else 0)
+                assert score == (10 if said is value else 0)
 
     def test_more_than_a_rule_allows_is_cut_and_said(self) -> None:
         rules = parse('base = 90\n[[rule]]\nfactor = "a"\nfield = "x"\nknown = true\npoints = 30')
@@ -215,11 +215,10 @@ class TestRules:
             ("base = ", "not TOML"),
         ],
     )
-    def test_what_is_wrong_with_a_file_is_named_by_its_place(self, text: str, where: str) -> None:
-        with pytest.raises(Invalid) as wrong:
+    def test_what_is_wrong_with_a_file_is_named_by_its_path(self, text: str, where: str) -> None:
+        with pytest.raises(RulesInvalid) as wrong:
             parse(text)
 
-        assert wrong.value.code == "rules_invalid"
         assert where in wrong.value.detail
 
 
@@ -272,7 +271,7 @@ class TestLearned:
             "slope": slope,
             "importance": (0.5, 0.3, 0.2),
         }
-        scorer = LearnedScorer(Learned.model_validate(values))
+        scorer = LearnedScorer(LearnedModel.model_validate(values))
         subject = Subject("l", profile, [Behaviour("demo", 3.0)])
 
         assert scored(scorer, subject) == scored(scorer, subject)
@@ -296,14 +295,14 @@ class TestKept:
         origin = CallOrigin(tenant_id="t", user_id="ann", feature="score")
 
         for number in (*range(33), *range(2, 33), 0, 1):
-            assigned = Assignment(model=f"m.{number}", arm="", shown=True)
-            await scorers.score(LeadTask(Subject("l", {}), "", (assigned,)), origin)
+            assigned = Assignment(model=f"m.{number}", arm="", visible=True)
+            await scorers.score(LeadJob(Subject("l", {}), "", (assigned,)), origin)
 
         assert registry.reads == [*(f"m.{number}" for number in range(33)), "m.0", "m.1"]
 
 
 class TestArms:
-    def test_a_leads_arm_is_the_same_each_time_and_the_split_is_kept(self) -> None:
+    def test_a_leads_arm_is_the_same_each_time_and_the_split_is_right(self) -> None:
         arms = (Arm(name="a", model="m.1", weight=3), Arm(name="b", model="m.2", weight=1))
         shadowed = (*arms, Arm(name="s", model="m.3", weight=9, shadow=True))
         chosen = [arm_of("t", "x", f"l{n}", arms).name for n in range(4_000)]
@@ -316,29 +315,29 @@ class TestArms:
 
 class TestStatistics:
     def test_wilsons_interval_is_the_books(self) -> None:
-        found = conversion(10, 1)
+        actual = conversion(10, 1)
 
         # Newcombe, 1998: 1 of 10 is 0.0179 to 0.4042.
-        assert (found.low, found.high) == (0.0179, 0.4042)
+        assert (actual.low, actual.high) == (0.0179, 0.4042)
         assert conversion(0, 0).rate is None
 
     def test_a_difference_of_rates_has_the_books_interval(self) -> None:
-        found = difference(conversion(70, 56), conversion(80, 48))
+        actual = difference(conversion(70, 56), conversion(80, 48))
 
         # Newcombe, 1998, method 10: 56 of 70 less 48 of 80 is 0.0524 to 0.3339.
-        assert found is not None
-        assert (found.value, found.low, found.high) == pytest.approx(
+        assert actual is not None
+        assert (actual.value, actual.low, actual.high) == pytest.approx(
             (0.2, 0.0524, 0.3339), abs=2e-4
         )
         assert difference(conversion(0, 0), conversion(80, 48)) is None
 
     def test_the_area_under_the_curve_has_the_books_error(self) -> None:
         # Hanley and McNeil, 1982: 0.893 with 51 above and 58 below has a standard error of 0.032.
-        found = auc(51, 58, 0.893 * 51 * 58 + 51 * 52 / 2)
+        actual = auc(51, 58, 0.893 * 51 * 58 + 51 * 52 / 2)
 
-        assert found is not None
-        assert found.value == 0.893
-        assert found.high - found.value == pytest.approx(1.96 * 0.032, abs=1e-3)
+        assert actual is not None
+        assert actual.value == 0.893
+        assert actual.high - actual.value == pytest.approx(1.96 * 0.032, abs=1e-3)
         assert auc(0, 58, 0) is None
 
     def test_stability_is_nothing_for_the_same_and_much_for_the_other(self) -> None:
@@ -347,9 +346,9 @@ class TestStatistics:
 
         assert stability(expected, score_histogram(before)) == 0
         assert stability(expected, score_histogram([n / 2 for n in before])) > 0.25
-        places = histogram(["a"] * 70 + ["b"] * 30)
-        found = histogram(["a"] * 30 + ["b"] * 70, places)
-        assert stability(places, found) == pytest.approx(0.8 * math.log(7 / 3), abs=1e-3)
+        expected = histogram(["a"] * 70 + ["b"] * 30)
+        actual = histogram(["a"] * 30 + ["b"] * 70, expected)
+        assert stability(expected, actual) == pytest.approx(0.8 * math.log(7 / 3), abs=1e-3)
 
     def test_generated_leads_are_the_same_for_the_same_seed(self) -> None:
         assert list(generate(50, 7)) == list(generate(50, 7))

@@ -4,12 +4,12 @@ from temporalio import activity
 
 from domain.runs.runs import EndedRun, Outcome, RunEnd, RunRef, RunSpec
 from domain.scoring.batches import (
-    BatchOpening,
+    BatchPause,
     BatchResult,
+    BatchStart,
     ChunkPlan,
     ChunkRef,
     ChunkResult,
-    Pausing,
     PlanRef,
 )
 from domain.scoring.checks import CheckRef, CheckResult
@@ -56,7 +56,7 @@ class FakeActivities:
         return EndedRun(outcome=first.outcome)
 
     @activity.defn
-    async def open_batch(self, run: RunRef) -> BatchOpening:
+    async def open_batch(self, run: RunRef) -> BatchStart:
         return self.batch.open(run)
 
     @activity.defn
@@ -68,7 +68,7 @@ class FakeActivities:
         return await self.batch.score(ref)
 
     @activity.defn
-    async def note_pause(self, pausing: Pausing) -> None:
+    async def note_pause(self, pausing: BatchPause) -> None:
         await self.batch.note(pausing.paused, pausing.note)
 
     @activity.defn

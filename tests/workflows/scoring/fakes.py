@@ -8,7 +8,7 @@ from temporalio import activity
 
 from domain.errors import Invalid, PerdureError, Unavailable
 from domain.runs.runs import RunRef
-from domain.scoring.batches import BatchOpening, Chunk, ChunkPlan, ChunkRef, ChunkResult
+from domain.scoring.batches import BatchStart, Chunk, ChunkPlan, ChunkRef, ChunkResult
 from tests.workflows.runs import SECONDS, Counter
 
 Asked = TypeVar("Asked")
@@ -82,7 +82,7 @@ class FakeBatch:
         self.leads: list[str] = []
         self.parallel = 1
         self.chunks_per_plan = 2
-        self.asks_models = False
+        self.calls_models = False
         self.bad_leads: frozenset[str] = frozenset()
         self.unpaid_leads: frozenset[str] = frozenset()
         self.cannot_be_opened = False
@@ -122,19 +122,19 @@ class FakeBatch:
         """Return once it was written down so often whether the batch rests."""
         await self._noted.reach(times)
 
-    def open(self, run: RunRef) -> BatchOpening:
+    def open(self, run: RunRef) -> BatchStart:
         """Begin, or begin anew. Raises Invalid."""
         self.openings.append(run)
         if self.cannot_be_opened:
             raise Invalid("There is no such model.", code="model_unknown")
-        return BatchOpening(
+        return BatchStart(
             total=len(self.leads),
             scored=len(self.scored),
             failed=len(self.failed),
             parallel=self.parallel,
             chunk=2,
             page=1,
-            asks=self.asks_models,
+            calls_models=self.calls_models,
             finished=not self.leads,
         )
 
@@ -143,7 +143,7 @@ class FakeBatch:
         left = [lead for lead in self.leads if lead > after]
         ends = left[1::2] + left[-1:] * (len(left) % 2)
         starts = [after, *ends]
-        chunks = tuple(Chunk(after=a, upto=b) for a, b in zip(starts, ends, strict=False))
+        chunks = tuple(Chunk(after=a, through=b) for a, b in zip(starts, ends, strict=False))
         planned = chunks[: self.chunks_per_plan]
         await self._planned.add()
         return ChunkPlan(chunks=planned, last=len(planned) == len(chunks))
@@ -156,7 +156,7 @@ class FakeBatch:
             raise Unavailable("The database does not answer.")
         done = ref.chunk.after
         for lead in self.leads:
-            if not ref.chunk.after < lead <= ref.chunk.upto:
+            if not ref.chunk.after < lead <= ref.chunk.through:
                 continue
             if self._paused:
                 await self._rested.add()

@@ -11,7 +11,7 @@ from domain.runs.runs import RunRef, RunSpec
 from domain.scoring.batches import BatchInput, BatchResult
 from domain.scoring.checks import CheckInput, CheckResult
 from domain.scoring.scores import ScoreInput, ScoreResult
-from domain.scoring.trainings import TrainingInput, TrainingOrder, TrainingResult
+from domain.scoring.trainings import TrainingInput, TrainingRequest, TrainingResult
 from tests.workflows.runs import TENANT, Activities, Run, Runs, working
 from tests.workflows.scoring.activities import FakeActivities
 from workflows.scoring.batches import LeadBatch
@@ -59,7 +59,7 @@ class ScoringHarness(FakeActivities):
         """Start a training."""
         runs = await self._worker(ModelTraining, **{TaskQueue.LEARNING: [self.train_model]})
         run = _run(Kind.TRAINING)
-        asked = TrainingInput(run=run, user_id="ann", order=TrainingOrder(name="fit"))
+        asked = TrainingInput(run=run, user_id="ann", request=TrainingRequest(name="fit"))
         return await runs.start(ModelTraining.run, run.run_id, asked, **more)
 
     async def check(self, spec: RunSpec | None = None, **more: Any) -> Run[CheckResult]:

@@ -50,7 +50,7 @@ async def test_chunks_are_scored_beside_each_other(scoring: ScoringHarness) -> N
 async def test_chunks_that_ask_models_wait_in_a_queue_of_their_own(scoring: ScoringHarness) -> None:
     """They hold no slot of those that calculate."""
     scoring.batch.has(leads=2)
-    scoring.batch.asks_models = True
+    scoring.batch.calls_models = True
 
     run = await scoring.score_many()
 
