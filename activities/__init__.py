@@ -1,1 +1,1 @@
-"""What may fail: one class per noun, its dependencies behind the ports of its noun's `ports.py`."""
+"""Activities, which may fail: one class per noun, its dependencies behind its noun's `ports.py`."""

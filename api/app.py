@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from adapters.readiness import say_ready
+from adapters.readiness import report_ready
 from adapters.tools.http import TodoEndpoint
 from api import health, interface, problems
 from api.chat import messages, threads, todo
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
                 task = asyncio.create_task(work)
                 task.add_done_callback(_end_process)
                 stack.callback(task.cancel)
-            say_ready(settings)
+            report_ready(settings)
             yield
 
     app = FastAPI(title="Perdure", version=VERSION, lifespan=lifespan, openapi_url=None)

@@ -30,8 +30,8 @@ _COMMON = {"PERDURE_MAX_STEPS": "200", "PERDURE_MODEL_WINDOW": "400000"}
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured on one kind of stack; neighbours that are content with the same share it."""
+class Measurement:
+    """A measurement on one kind of stack; neighbours that are content with the same share it."""
 
     name: str
     run: Callable[[Stack, bool], list[Row]]
@@ -40,45 +40,45 @@ class Subject:
     environ: dict[str, str] = field(default_factory=dict)
 
 
-SUBJECTS = (
-    Subject("turns", turns.run),
-    Subject("first_token", first_token.run),
-    Subject("events", events.run),
-    Subject("history", history.run),
-    Subject("gateway", gateway.run),
-    Subject("caching", caching.run),
-    Subject("contacts", contacts.run),
-    Subject("leads", leads.run),
-    Subject("open_turns", open_turns.run, "fresh"),
-    Subject("recovery", recovery.run, "two workers", workers=2, environ=recovery.ENVIRON),
+MEASUREMENTS = (
+    Measurement("turns", turns.run),
+    Measurement("first_token", first_token.run),
+    Measurement("events", events.run),
+    Measurement("history", history.run),
+    Measurement("gateway", gateway.run),
+    Measurement("caching", caching.run),
+    Measurement("contacts", contacts.run),
+    Measurement("leads", leads.run),
+    Measurement("open_turns", open_turns.run, "fresh"),
+    Measurement("recovery", recovery.run, "two workers", workers=2, environ=recovery.ENVIRON),
 )
 
 
 def main() -> None:
     """Measure, show the table, and write `results.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [subject.name for subject in SUBJECTS]
+    names = [subject.name for subject in MEASUREMENTS]
     parser.add_argument("--only", choices=names, action="append", help="may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     chosen = parser.parse_args()
     console = Console(width=130 if not os.isatty(1) else None)
-    wanted = [s for s in SUBJECTS if not chosen.only or s.name in chosen.only]
-    rows, loads, seconds = measure(wanted, chosen.quick, console)
+    selected = [s for s in MEASUREMENTS if not chosen.only or s.name in chosen.only]
+    rows, loads, seconds = measure(selected, chosen.quick, console)
     show(rows, console)
     write(rows, loads, seconds, quick=chosen.quick)
     console.print(f"Written to {RESULTS.name}; load before each subject: {loads}")
 
 
 def measure(
-    subjects: Sequence[Subject], quick: bool, console: Console
+    measurements: Sequence[Measurement], quick: bool, console: Console
 ) -> tuple[list[Row], dict[str, list[float]], dict[str, float]]:
-    """All rows, with the load average before each subject and the seconds that it took."""
+    """Return all rows, with the load average before each subject and the seconds that it took."""
     rows: list[Row] = []
     loads: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stacks:
         stack, kind = None, ""
-        for subject in subjects:
+        for subject in measurements:
             loads[subject.name] = [round(load, 2) for load in os.getloadavg()]
             begun = time.monotonic()
             if stack is None or subject.stack != kind:

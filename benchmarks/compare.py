@@ -78,8 +78,8 @@ def _compare(
         measure(stack)
     logs = []
     for number in range(rounds):
-        order: Sequence[Stack] = stacks if number % 2 == 0 else stacks[::-1]
-        spent = {id(stack): measure(stack) for stack in order}
+        by_turns: Sequence[Stack] = stacks if number % 2 == 0 else stacks[::-1]
+        spent = {id(stack): measure(stack) for stack in by_turns}
         ours, theirs = (1000 * spent[id(stack)] for stack in stacks)
         logs.append(math.log(ours / theirs))
         console.print(f"{name}: {ours:.1f} ms beside {theirs:.1f} ms, {ours / theirs:.3f}")
@@ -91,7 +91,7 @@ def _compare(
 
 
 def _turn(stack: Stack) -> float:
-    """CPU seconds of one turn, of all parts."""
+    """Measure the CPU seconds of one turn, of all parts."""
     us = {"api": stack.ready["api"], "token": stack.token("bench")}
     with Driver() as load:
         before = cpu(stack)
@@ -100,7 +100,7 @@ def _turn(stack: Stack) -> float:
 
 
 def _leads(stack: Stack) -> float:
-    """CPU seconds of 1,000 leads that a batch scores by rules, of all parts."""
+    """Measure the CPU seconds of 1,000 leads that a batch scores by rules, of all parts."""
     api = stack.client("bench", "admin", fill(stack, _LEADS))
     before = cpu(stack)
     run_id = api.post("/api/v1/ai/scoring/leads/batch", json={}).json()["run_id"]

@@ -81,7 +81,7 @@ class Driver:
 
 
 def note(value: Any) -> None:
-    """Tell the parent something while the job goes on."""
+    """Send the parent a note while the job goes on."""
     print(json.dumps({"note": value}), flush=True)
 
 
@@ -92,13 +92,13 @@ async def gate() -> None:
 
 def _main() -> None:
     for line in sys.stdin:
-        order = json.loads(line)
-        module, _, name = order["job"].partition(":")
+        request = json.loads(line)
+        module, _, name = request["job"].partition(":")
         job = getattr(importlib.import_module(f"benchmarks.jobs.{module}"), name)
         try:
-            answer = {"result": uvloop.run(job(**order["arguments"]))}
+            answer = {"result": uvloop.run(job(**request["arguments"]))}
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-            answer = {"error": f"{order['job']}: {type(error).__name__}: {error}"}
+            answer = {"error": f"{request['job']}: {type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What processes cost: CPU and memory of whole trees, for Postgres forks and reaps its backends."""
+"""CPU and memory of whole process trees, for Postgres forks and reaps its backends."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Cpu:
 
 
 def roots(stack: Stack) -> dict[str, list[int]]:
-    """The processes that a stack's parts begin with."""
+    """Return the processes that a stack's parts begin with."""
     living = PidFile(stack.data_dir / "pids.json").living()
     workers = sorted(name for name in living if name.startswith("worker-"))
     names = {"temporal": ["temporal"], "worker": workers, "api": ["api"], "postgres": ["postgres"]}
@@ -31,12 +31,12 @@ def roots(stack: Stack) -> dict[str, list[int]]:
 
 
 def cpu(stack: Stack) -> Cpu:
-    """What the parts of a stack have used."""
+    """Return what the parts of a stack have used."""
     return Cpu({part: sum(map(cpu_of, pids)) for part, pids in roots(stack).items()})
 
 
 def cpu_of(pid: int) -> float:
-    """CPU seconds of a process and all its children, the dead ones too."""
+    """Return the CPU seconds of a process and all its children, the dead ones too."""
     root = psutil.Process(pid)
     times = root.cpu_times()
     total: float = times.user + times.system + times.children_user + times.children_system
@@ -50,12 +50,12 @@ def cpu_of(pid: int) -> float:
 
 
 def memory(stack: Stack) -> dict[str, float]:
-    """MB of each part: resident for one process, proportional for Postgres' shared buffers."""
+    """Return the MB of each part: resident for one process, proportional for shared buffers."""
     return {part: sum(map(memory_of, pids)) for part, pids in roots(stack).items()}
 
 
 def memory_of(pid: int) -> float:
-    """MB of a process; of a tree, each shared page counted once."""
+    """Return the MB of a process; of a tree, each shared page counted once."""
     root = psutil.Process(pid)
     children = root.children(recursive=True)
     if not children:
@@ -70,11 +70,11 @@ def memory_of(pid: int) -> float:
 
 
 def p50(values: Iterable[float]) -> float:
-    """The median."""
+    """Return the median."""
     return median(values)
 
 
 def p95(values: Iterable[float]) -> float:
-    """The 95th percentile."""
+    """Return the 95th percentile."""
     listed = list(values)
     return quantiles(listed, n=20, method="inclusive")[18] if len(listed) > 1 else listed[0]

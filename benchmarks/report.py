@@ -22,7 +22,7 @@ _PACKAGES = (
 @dataclass(frozen=True)
 class Row:
     """One figure. `most`: the goal for the figure; `most_ratio`: the goal for figure / floor
-    (`least` and `least_ratio` where more is better). A row without a goal tells by itself."""
+    (`least` and `least_ratio` where more is better). A row without a goal stands for itself."""
 
     what: str
     measured: float
@@ -64,7 +64,7 @@ class Row:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """The table, and below it what misses its goal."""
+    """Print the table, and below it what misses its goal."""
     table = Table(title="Perdure, measured")
     for name in ("what", "goal", "measured", "floor", "ratio", "met?"):
         table.add_column(name, justify="left" if name in ("what", "goal") else "right")
@@ -81,7 +81,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, without saying which machine this is."""
+    """Describe what the figures depend on, without saying which machine this is."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -97,13 +97,13 @@ def write(
     figures = [asdict(row) | {"goal": row.goal, "ratio": row.ratio, "met": row.met} for row in rows]
     measured = {figure["what"] for figure in figures}
     before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    kept = [figure for figure in before.get("rows", ()) if figure["what"] not in measured]
+    others = [figure for figure in before.get("rows", ()) if figure["what"] not in measured]
     document = {
         **machine(),
         "quick": quick,
         "load_average_before": before.get("load_average_before", {}) | loads,
         "seconds": before.get("seconds", {}) | seconds,
-        "rows": kept + figures,
+        "rows": others + figures,
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the operators' verbs and the demos."""
+"""Errors of the operators' verbs and of the demos."""
 
 from domain.errors import Invalid, PerdureError, Unavailable
 

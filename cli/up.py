@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.stack.processes import LocalStack, StackPlan
+from cli.stack.processes import StackPlan, StackProcesses
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,7 +28,7 @@ async def _run(plan: StackPlan, console: Console) -> None:
     stopping = asyncio.Event()
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    stack = LocalStack(plan, lambda text: _say(console, text))
+    stack = StackProcesses(plan, lambda text: _say(console, text))
     serving = asyncio.create_task(_serve(stack, console))
     stopped = asyncio.create_task(stopping.wait())
     try:
@@ -41,7 +41,7 @@ async def _run(plan: StackPlan, console: Console) -> None:
         await stack.stop()
 
 
-async def _serve(stack: LocalStack, console: Console) -> None:
+async def _serve(stack: StackProcesses, console: Console) -> None:
     """Start the stack, say that it is ready, and wait for a part that breaks down."""
     broken = asyncio.create_task(stack.broken())
     starting = asyncio.create_task(stack.start())

@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, as a text that clients pass back without looking inside."""
+"""Cursors: the end of a page, as a text that clients pass back without looking inside."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -21,11 +21,11 @@ def page(
     *,
     key: Callable[[Row], Sequence[object]],
 ) -> Page[Item]:
-    """Make a page of at most `limit` rows out of one row more than that, which only shows that
-    another page follows. `key` gives the parts of the cursor behind a row."""
-    shown = rows[:limit]
-    cursor = encode(*key(shown[-1])) if len(rows) > limit else None
-    return Page(items=[item(row) for row in shown], next_cursor=cursor)
+    """Return a page of at most `limit` rows. One row more than that only says that another page
+    follows. `key` returns the parts of the cursor behind a row."""
+    on_page = rows[:limit]
+    cursor = encode(*key(on_page[-1])) if len(rows) > limit else None
+    return Page(items=[item(row) for row in on_page], next_cursor=cursor)
 
 
 def encode(*parts: object) -> str:

@@ -1,7 +1,7 @@
 """Migrations, run by the owner of the database: tables, the application's role, the seal's key."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
+from psycopg.errors import DuplicateObject, UniqueViolation
 from sqlalchemy import Connection, create_engine
 
 from db.session import check_secret, seal_key
@@ -117,7 +118,9 @@ def _ensure_role(connection: psycopg.Connection, password: str | None) -> None:
     row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP_ROLE]).fetchone()
     role = sql.Identifier(APP_ROLE)
     if row is None:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(role))
+        # Roles belong to the server: the migration of another database may create it meanwhile.
+        with suppress(DuplicateObject, UniqueViolation), connection.transaction():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(role))
     if password is not None:
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password))
         connection.execute(statement)

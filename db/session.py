@@ -25,7 +25,6 @@ KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_SET_TENANT = "SELECT set_config('perdure.tenant', %s, true)"
 
 
 def seal_key(secret: str) -> bytes:
@@ -172,6 +171,12 @@ class Database:
             await self._pool.putconn(connection)
             raise
         return connection
+
+
+_SET_TENANT = """
+-- Name the tenant until the transaction ends. Locks nothing.
+SELECT set_config('perdure.tenant', %s, true)
+"""
 
 
 async def _begin(connection: Connection, seal: str | None) -> None:

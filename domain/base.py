@@ -17,8 +17,8 @@ class Contract(BaseModel):
 
 
 class StrictModel(Contract):
-    """What somebody asks for. What nobody here understands is refused, not passed over: a condition
-    or a limit that is misspelt would do more than was meant."""
+    """A request. Unknown fields are refused, not ignored: a condition or a limit that is misspelt
+    would do more than was meant."""
 
     model_config = ConfigDict(extra="forbid")
 

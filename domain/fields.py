@@ -1,4 +1,4 @@
-"""What can be stored: JSON and moments that Postgres, JavaScript and people can read again."""
+"""Fields that can be stored: JSON and moments that Postgres, JavaScript and people can read."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def storable(value: Any) -> Any:
-    """The same value; raises ValueError for what cannot be kept: deeper than 32 levels, numbers
-    beyond 64 bits, texts that are not Unicode or hold NUL."""
+    """Return the same value. Raises ValueError for one that cannot be stored: deeper than 32
+    levels, numbers beyond 64 bits, texts that are not Unicode or hold NUL."""
     _check(value, _DEPTH)
     return value
 
 
 def moment(time: datetime) -> datetime:
-    """A moment between 1970 and 9000, in UTC unless it says otherwise; raises ValueError."""
+    """Return a moment, in UTC unless it says otherwise. Raises ValueError outside 1970 to 9000."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     try:
         fits = _EARLIEST <= aware.astimezone(UTC) < _LATEST

@@ -231,8 +231,8 @@ _DEFAULT = "default"
 
 
 def _models(settings: Settings, environ: Mapping[str, str], *, named: bool) -> dict[str, Any]:
-    """Deployments with their keys, and every standard route. `PERDURE_MODEL` names the model of
-    the `chat` route; a route that nobody set is the `chat` route."""
+    """Return deployments with their keys, and every standard route. `PERDURE_MODEL` names the
+    model of the `chat` route; a route that nobody set is the `chat` route."""
     deployments = {
         _DEFAULT: Deployment(model=settings.model, window=settings.model_window),
         "lexical": Deployment(model=OFFLINE_EMBEDDING),

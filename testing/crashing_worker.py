@@ -25,7 +25,7 @@ from cli.stack.local import joined
 from domain.settings import Settings
 from testing.fleet import ControlFolder, Sighting
 from workers import __main__ as process
-from workers.fleet import FLEET, QueueSpec, Wired
+from workers.fleet import FLEET, FleetActivities, QueueSpec
 
 _PR_SET_PDEATHSIG = 1
 _STANDBY = 2
@@ -91,14 +91,17 @@ def _work(folder: Path) -> None:
 
 
 def _sandboxed(
-    client: Client, post: QueueSpec, activities: Wired, interceptors: Sequence[Interceptor] = ()
+    client: Client,
+    spec: QueueSpec,
+    activities: FleetActivities,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """The strictest worker there is: nothing but the history survives a workflow task."""
     return Worker(
         client,
-        task_queue=post.queue,
-        workflows=post.workflows,
-        activities=post.activities(activities),
+        task_queue=spec.queue,
+        workflows=spec.workflows,
+        activities=spec.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
         max_cached_workflows=0,
     )

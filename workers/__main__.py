@@ -21,7 +21,7 @@ from temporalio.worker import (
 )
 
 from adapters import logs
-from adapters.readiness import say_ready
+from adapters.readiness import report_ready
 from adapters.runs.engine import connect
 from adapters.runs.interceptor import ActivityEdge
 from adapters.runs.timeouts import ActivityTimeouts
@@ -30,10 +30,10 @@ from db.session import database_of
 from domain.errors import Unavailable
 from domain.identity.errors import RoleUnknown
 from domain.settings import Settings
-from workers.fleet import BACKGROUND, FLEET, QueueSpec, Wired
-from workers.wiring import wired
+from workers.fleet import BACKGROUND, FLEET, FleetActivities, QueueSpec
+from workers.wiring import build_activities
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 # Where cores are few, what nobody waits for steps back behind what somebody does.
 _STEP_BACK = 10
 _DRAIN = timedelta(seconds=20)
@@ -46,7 +46,7 @@ def serve(
 ) -> None:
     """Work for these roles until SIGINT or SIGTERM. Raises RoleUnknown.
 
-    `interceptors` come closest to the activities: a place for what an installation adds.
+    `interceptors` come closest to the activities: for what an installation adds.
     """
     if unknown := [role for role in roles if role not in FLEET]:
         detail = f"There is no role {unknown[0]}; the roles are: {', '.join(FLEET)}."
@@ -77,37 +77,40 @@ async def _serve(
         stack.callback(holding.cancel)
         if not await _first(lease.held(), stop):
             return
-        talks = set(roles) != {BACKGROUND}
+        warm_up = set(roles) != {BACKGROUND}
         activities = await stack.enter_async_context(
-            wired(settings, database, client, lease, talks=talks)
+            build_activities(settings, database, client, lease, warm_up=warm_up)
         )
         caps = ActivityTimeouts(settings)
-        for post in (post for role in roles for post in FLEET[role]):
-            worker = make_worker(client, post, activities, [caps, *interceptors])
+        for spec in (spec for role in roles for spec in FLEET[role]):
+            worker = make_worker(client, spec, activities, [caps, *interceptors])
             await stack.enter_async_context(worker)
         _log.info("worker ready", roles=list(roles))
-        say_ready(settings)
+        report_ready(settings)
         await stop.wait()
 
 
 def make_worker(
-    client: Client, post: QueueSpec, activities: Wired, interceptors: Sequence[Interceptor] = ()
+    client: Client,
+    spec: QueueSpec,
+    activities: FleetActivities,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """The worker of one post.
+    """Return the worker of one queue.
 
     Workflows run without the SDK's sandbox, which costs four times the CPU: `tests/` run them
     inside it, import-linter keeps I/O out, and recorded histories are replayed.
     """
     return Worker(
         client,
-        task_queue=post.queue,
-        workflows=post.workflows,
-        activities=post.activities(activities),
+        task_queue=spec.queue,
+        workflows=spec.workflows,
+        activities=spec.activities(activities),
         interceptors=[ActivityEdge(), *interceptors],
         # The SDK's own is a digest of all modules, which takes it a second to read.
         build_id=_BUILD,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        max_concurrent_activities=post.max_activities,
+        max_concurrent_activities=spec.max_activities,
         max_concurrent_workflow_tasks=100,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         max_heartbeat_throttle_interval=timedelta(seconds=4),
@@ -125,8 +128,9 @@ async def _first(event: Coroutine[None, None, None], stop: asyncio.Event) -> boo
     return not stop.is_set()
 
 
-async def _eventually(make: Callable[[], Awaitable[Made]], stop: asyncio.Event) -> Made | None:
-    """Retry until it works: what a worker needs may start after the worker does."""
+async def _eventually(make: Callable[[], Awaitable[Result]], stop: asyncio.Event) -> Result | None:
+    """Retry until it works: what a worker needs may start after the worker does. Return None when
+    the worker is stopped before."""
     logged = False
     while not stop.is_set():
         try:

@@ -21,7 +21,7 @@ from workflows.scoring.trainings import ModelTraining
 
 
 @dataclass(frozen=True)
-class Wired:
+class FleetActivities:
     """A worker's activities, one class per noun."""
 
     turns: TurnActivities
@@ -40,28 +40,28 @@ class QueueSpec:
 
     queue: TaskQueue
     workflows: tuple[type, ...]
-    activities: Callable[[Wired], tuple[Callable[..., Any], ...]]
+    activities: Callable[[FleetActivities], tuple[Callable[..., Any], ...]]
     max_activities: int
 
 
-def _chat(wired: Wired) -> tuple[Callable[..., Any], ...]:
+def _chat(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
     return (
-        wired.turns.ask_for_floor,
-        wired.steps.take_step,
-        wired.steps.summarise_thread,
-        wired.tools.call_tool,
-        wired.tools.settle_call,
-        wired.tools.read_decision,
-        wired.turns.close_turn,
+        fleet.turns.ask_for_floor,
+        fleet.steps.take_step,
+        fleet.steps.summarise_thread,
+        fleet.tools.call_tool,
+        fleet.tools.settle_call,
+        fleet.tools.read_decision,
+        fleet.turns.close_turn,
     )
 
 
-def _leads(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.scores.score_lead, wired.scores.score_shadows, wired.runs.close_run)
+def _leads(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
+    return (fleet.scores.score_lead, fleet.scores.score_shadows, fleet.runs.close_run)
 
 
-def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    batches = wired.batches
+def _batch(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
+    batches = fleet.batches
     return (
         batches.open_batch,
         batches.plan_chunks,
@@ -69,19 +69,19 @@ def _batch(wired: Wired) -> tuple[Callable[..., Any], ...]:
         batches.note_pause,
         batches.close_batch,
         # For those that began when trainings had no queue of their own.
-        wired.trainings.train_model,
-        wired.checks.check_scores,
-        wired.runs.accept_run,
-        wired.runs.close_run,
+        fleet.trainings.train_model,
+        fleet.checks.check_scores,
+        fleet.runs.accept_run,
+        fleet.runs.close_run,
     )
 
 
-def _calls(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.batches.score_chunk,)
+def _calls(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
+    return (fleet.batches.score_chunk,)
 
 
-def _learning(wired: Wired) -> tuple[Callable[..., Any], ...]:
-    return (wired.trainings.train_model,)
+def _learning(fleet: FleetActivities) -> tuple[Callable[..., Any], ...]:
+    return (fleet.trainings.train_model,)
 
 
 BACKGROUND = "batch"

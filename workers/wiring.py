@@ -35,29 +35,29 @@ from db.session import Database
 from db.tools.calls import ToolCalls
 from db.tools.todos import Todos
 from domain.settings import Settings
-from workers.fleet import Wired
+from workers.fleet import FleetActivities
 from workers.lazy import LazyGateway, LazyLearner
 
 
 @asynccontextmanager
-async def wired(
-    settings: Settings, database: Database, client: Client, lease: Lease, *, talks: bool
-) -> AsyncIterator[Wired]:
-    """Everything that a worker's activities need, closed again in the end.
+async def build_activities(
+    settings: Settings, database: Database, client: Client, lease: Lease, *, warm_up: bool
+) -> AsyncIterator[FleetActivities]:
+    """Build a worker's activities on their adapters, which are closed again in the end.
 
-    `talks`: somebody will wait for a model's answer, so what asks models is loaded before.
+    `warm_up`: somebody will wait for a model's answer, so the gateway is loaded now.
     """
     runs = Runs(database, ON_END)
     reconciler = RunReconciler(runs, TemporalEngine(client))
     gateway = LazyGateway(settings, database)
-    if talks:
+    if warm_up:
         await gateway.warm_up()
     prompts = PromptVersions(database, prompt_files(), four_eyes=settings.four_eyes)
     registry = ScoringModels(database, starter_rules())
     scorers = Scorers(registry, gateway, prompts)
     toolbox = McpToolBox(settings, todo_server(Todos(database), caller_in_meta))
     try:
-        yield Wired(
+        yield FleetActivities(
             turns=TurnActivities(Turns(database), runs, reconciler),
             steps=StepActivities(
                 settings=settings,

@@ -1,1 +1,1 @@
-"""What must survive: deterministic, no I/O. Start here to read how a piece of work goes."""
+"""Workflows: deterministic, without I/O. Start here to read how a piece of work goes."""

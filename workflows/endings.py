@@ -56,8 +56,8 @@ async def _accept(spec: RunSpec) -> None:
 async def run_to_end(
     run: RunRef, work: Awaitable[Result], result_of: Callable[[Outcome], Result]
 ) -> Result:
-    """Return what the work of a run comes to. If it fails, the run is ended in its stead, and the
-    result is that of its outcome. Either way the outcome can be searched for."""
+    """Await the work of a run and return its result. If it fails, the run is ended in its stead,
+    and the result is that of its outcome. Either way the outcome can be searched for."""
     try:
         result = await work
     except (asyncio.CancelledError, FailureError) as error:

@@ -8,7 +8,7 @@ from temporalio.workflow import ActivityCancellationType, LocalActivityConfig
 
 
 class Protection(TypedDict):
-    """What is fixed about an activity; `schedule_to_close` is left to the turn's time limit."""
+    """The fixed options of an activity; `schedule_to_close` is left to the turn's time limit."""
 
     start_to_close_timeout: timedelta
     heartbeat_timeout: timedelta
@@ -21,7 +21,7 @@ class Protection(TypedDict):
 HEARTBEAT = timedelta(seconds=8)
 
 # A model or a tool that fails is given up earlier; attempts that only wait for a quota or a breaker
-# take a place too.
+# count too.
 LOST_ATTEMPTS = 40
 
 # Cancelling does not wait for the activity: the fence refuses whatever it still writes.

@@ -1,1 +1,1 @@
-"""What a turn does to the world."""
+"""Chat: the activities of a turn."""

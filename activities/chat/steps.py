@@ -12,8 +12,7 @@ from activities.gateway.ports import ModelGateway, PromptStore
 from activities.runs import attempts
 from activities.runs.ports import EventLog
 from activities.tools.ports import ToolBox
-from domain.chat.steps import FinishedStep, NewSummary, Opening, StepRef, StepVerdict
-from domain.errors import ModelFailed
+from domain.chat.steps import FinishedStep, NewSummary, StepRef, StepStart, StepVerdict
 from domain.gateway.calls import CallOrigin
 from domain.gateway.completions import (
     Completion,
@@ -22,13 +21,14 @@ from domain.gateway.completions import (
     PromptMessage,
     ToolCall,
 )
+from domain.gateway.errors import ContextTooLong, ModelTruncated
 from domain.runs.attempts import Attempt
 from domain.runs.events import NewEvent
 from domain.settings import Settings
 from domain.tools.calls import PlannedCall
 from domain.tools.tools import Safety, Tool
 
-# What stands further back than so many characters for each token of the window is not loaded.
+# No more characters than this are loaded for each token of the window.
 _CHARACTERS_PER_TOKEN = 16
 
 _SUMMARISE = "summarise"
@@ -54,26 +54,27 @@ class StepActivities:
         self._prompts = prompts
 
     @activity.defn
-    async def take_step(self, step: StepRef) -> StepVerdict:
+    async def take_step(self, input: StepRef) -> StepVerdict:
         """Ask the model once, streaming its answer into the log, and store what came of it.
 
-        A retry finds a stored step and gives its verdict, or supersedes what was streamed before.
+        A retry returns the verdict of a step that is stored, or supersedes what was streamed
+        before. Raises ModelFailed, Superseded, RunUnknown, RunFinished, RunCancelled.
         """
         attempt = attempts.current()
-        opening = await self._begin(step, attempt)
-        if opening.verdict is not None:
-            return opening.verdict
-        tools = await self._toolbox.tools(step.run.tenant_id) if step.may_use_tools else {}
-        request = await self._request(step, opening, tools)
+        start = await self._begin(input, attempt)
+        if isinstance(start, StepVerdict):
+            return start
+        tools = await self._toolbox.tools(input.run.tenant_id) if input.may_use_tools else {}
+        request = await self._request(input, start, tools)
         if request is None:
-            return await self._steps.defer(step, attempt.number)
-        writer = StepWriter(self._log, step, attempt.number, supersede=opening.stale_text)
+            return await self._steps.defer(input, attempt.number)
+        writer = StepWriter(self._log, input, attempt.number, supersede=start.has_stale_text)
         try:
-            completion = await self._ask(request, _origin(step, opening), writer)
-        except ModelFailed as failed:
-            if failed.code == "context_too_long" and _may_summarise(step, opening):
-                return await self._steps.defer(step, attempt.number)
-            raise
+            completion = await self._stream(request, _origin(input, start), writer)
+        except ContextTooLong:
+            if not _may_summarise(input, start):
+                raise
+            return await self._steps.defer(input, attempt.number)
         rest = await writer.rest()
         finished = FinishedStep(
             completion=completion.model_copy(update={"text": writer.text}),
@@ -82,114 +83,108 @@ class StepActivities:
             supersede=writer.must_supersede,
             decision_limit=self._settings.decision_limit,
         )
-        return await self._steps.finish(step, attempt.number, finished)
+        return await self._steps.finish(input, attempt.number, finished)
 
     @activity.defn
-    async def summarise_thread(self, step: StepRef) -> StepVerdict:
+    async def summarise_thread(self, input: StepRef) -> StepVerdict:
         """Sum up all that the thread had before this turn, on top of the summary before.
 
-        A retry finds nothing left to sum up.
+        A retry has nothing left to sum up. Raises ModelFailed, Superseded, RunUnknown,
+        RunFinished, RunCancelled.
         """
         attempt = attempts.current()
-        opening = await self._begin(step, attempt)
-        place = context.last_exchange(opening.messages)
-        if place == 0:
-            return await self._steps.defer(step, attempt.number)
-        prompt = await self._prompts.active(step.run.tenant_id, _SUMMARISE)
-        older = await self._clipped(step, opening.messages[:place])
-        values = {"summary": opening.summary or "", "conversation": context.transcript(older)}
+        start = await self._begin(input, attempt)
+        if isinstance(start, StepVerdict):
+            return start
+        older = start.messages[: context.last_exchange(start.messages)]
+        if not older:
+            return await self._steps.defer(input, attempt.number)
+        prompt = await self._prompts.active(input.run.tenant_id, _SUMMARISE)
+        conversation = context.transcript(await self._clip(input, older))
+        values = {"summary": start.summary or "", "conversation": conversation}
         request = ModelRequest(
-            model=step.model,
+            model=input.model,
             messages=(PromptMessage(role="user", text=prompt.render(values)),),
-            user_id=opening.user_id,
-            max_output=await self._room(step) // 4,
+            user_id=start.user_id,
+            max_output=await self._room(input) // 4,
             prompt=prompt.name,
             prompt_version=prompt.version,
         )
-        completion = await self._ask(request, _origin(step, opening, _SUMMARISE))
+        completion = await self._gateway.ask(request, _origin(input, start, _SUMMARISE))
         summary = NewSummary(
             text=completion.text,
             prompt_version=prompt.version,
-            tokens_before=self._size(step, opening.messages[:place]),
-            tokens_after=self._gateway.count(step.model, [completion.text]),
+            tokens_before=context.size(older, self._counter(input)),
+            tokens_after=self._gateway.count(input.model, [completion.text]),
             completion=completion,
         )
-        return await self._steps.summarise(step, attempt.number, summary)
+        return await self._steps.summarise(input, attempt.number, summary)
 
-    async def _begin(self, step: StepRef, attempt: Attempt) -> Opening:
+    async def _begin(self, step: StepRef, attempt: Attempt) -> StepVerdict | StepStart:
         window = await self._gateway.window(step.run.tenant_id, step.model)
         return await self._steps.begin(step, attempt, window * _CHARACTERS_PER_TOKEN)
 
     async def _request(
-        self, step: StepRef, opening: Opening, tools: dict[str, Tool]
+        self, step: StepRef, start: StepStart, tools: dict[str, Tool]
     ) -> ModelRequest | None:
-        """The question to the model; None if what came before must be summed up first."""
+        """Return the request to the model; None if what came before must be summed up first."""
         prompt = await self._prompts.active(step.run.tenant_id, "chat")
         own = self._settings.system_prompt
         system = own or prompt.render({})
-        if opening.summary is not None:
-            system += f"\n\nSummary of the conversation so far:\n{opening.summary}"
-        messages = (PromptMessage(role="system", text=system), *opening.messages)
+        if start.summary is not None:
+            system += f"\n\nSummary of the conversation so far:\n{start.summary}"
         specs = tuple(tool.spec for tool in tools.values())
+        messages = (PromptMessage(role="system", text=system), *start.messages)
         room = await self._room(step) - self._gateway.count(step.model, [str(s) for s in specs])
-        fitting = context.fitted(messages, room, self._counter(step))
-        if fitting is None and _may_summarise(step, opening):
+        fitting = context.without_old_results(messages, room, self._counter(step))
+        if fitting is None and _may_summarise(step, start):
             return None
-        if fitting is None:
-            fitting = tuple(context.clipped(messages, room, self._counter(step)))
         return ModelRequest(
             model=step.model,
-            messages=fitting,
+            messages=fitting or tuple(context.clip(messages, room, self._counter(step))),
             tools=specs,
-            user_id=opening.user_id,
+            user_id=start.user_id,
             may_degrade=True,
             prompt=None if own else prompt.name,
             prompt_version=None if own else prompt.version,
         )
 
-    async def _ask(
-        self, request: ModelRequest, origin: CallOrigin, writer: StepWriter | None = None
+    async def _stream(
+        self, request: ModelRequest, origin: CallOrigin, writer: StepWriter
     ) -> Completion:
-        """The model's answer, shown as it comes if there is somewhere to write it."""
+        """Write the model's answer as it comes, and return the whole."""
         async with aclosing(self._gateway.stream(request, origin)) as parts:
             async for part in parts:
                 if isinstance(part, Completion):
                     return part
-                if writer is None:
-                    continue
                 if isinstance(part, ModelNotice):
                     await writer.report(NewEvent(type=part.type, data=part.data))
                 else:
                     await writer.write(part.text)
-        raise ModelFailed("The model's answer broke off.", code="model_truncated")
+        raise ModelTruncated
 
     async def _room(self, step: StepRef) -> int:
         window = await self._gateway.window(step.run.tenant_id, step.model)
         return int(window * context.PROMPT_SHARE)
 
-    async def _clipped(
-        self, step: StepRef, messages: Sequence[PromptMessage]
-    ) -> list[PromptMessage]:
-        """What is summed up must fit into a prompt itself, beside the summary before."""
+    async def _clip(self, step: StepRef, messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+        """Clip messages to fit into a prompt themselves, beside the summary before them."""
         head = PromptMessage(role="system", text="")
         room = await self._room(step) // 2
-        return context.clipped([head, *messages], room, self._counter(step))[1:]
+        return context.clip([head, *messages], room, self._counter(step))[1:]
 
     def _counter(self, step: StepRef) -> context.Count:
         return lambda texts: self._gateway.count(step.model, texts)
 
-    def _size(self, step: StepRef, messages: Sequence[PromptMessage]) -> int:
-        return context.size(messages, self._counter(step))
+
+def _may_summarise(step: StepRef, start: StepStart) -> bool:
+    return step.may_summarise and context.last_exchange(start.messages) > 0
 
 
-def _may_summarise(step: StepRef, opening: Opening) -> bool:
-    return step.may_summarise and context.last_exchange(opening.messages) > 0
-
-
-def _origin(step: StepRef, opening: Opening, feature: str = "chat") -> CallOrigin:
+def _origin(step: StepRef, start: StepStart, feature: str = "chat") -> CallOrigin:
     return CallOrigin(
         tenant_id=step.run.tenant_id,
-        user_id=opening.user_id,
+        user_id=start.user_id,
         feature=feature,
         run_id=step.run.run_id,
         step=step.number,
@@ -198,7 +193,7 @@ def _origin(step: StepRef, opening: Opening, feature: str = "chat") -> CallOrigi
 
 
 def _plan(call: ToolCall, tool: Tool | None) -> PlannedCall:
-    """A call to a tool that does not exist is planned too: the model must hear about it."""
+    """Plan a call, also to a tool that does not exist: the model must hear about it."""
     if tool is None:
         return PlannedCall(call=call, safety="unknown", ask=None)
     if tool.safety is Safety.UNSAFE:

@@ -18,16 +18,16 @@ class TurnActivities:
         self._reconciler = reconciler
 
     @activity.defn
-    async def ask_for_floor(self, run: RunRef) -> FloorState:
+    async def ask_for_floor(self, input: RunRef) -> FloorState:
         """Return whether this turn may run. A holder whose workflow is over is ended on the way."""
-        holder = await self._turns.floor_holder(run)
-        if holder not in (None, run.run_id):
-            await self._reconciler.reconcile(RunRef(tenant_id=run.tenant_id, run_id=str(holder)))
-            holder = await self._turns.floor_holder(run)
-        has_floor = holder == run.run_id
+        holder = await self._turns.floor_holder(input)
+        if holder not in (None, input.run_id):
+            await self._reconciler.reconcile(RunRef(tenant_id=input.tenant_id, run_id=str(holder)))
+            holder = await self._turns.floor_holder(input)
+        has_floor = holder == input.run_id
         return FloorState(has_floor=has_floor, finished=holder is None, holder=holder)
 
     @activity.defn
-    async def close_turn(self, end: RunEnd) -> EndedRun:
+    async def close_turn(self, input: RunEnd) -> EndedRun:
         """End a turn that did not end itself, and give the floor to the next one."""
-        return await self._runs.end(end)
+        return await self._runs.end(input)

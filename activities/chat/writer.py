@@ -36,7 +36,7 @@ class StepWriter:
         return "".join(self._written)
 
     async def write(self, text: str) -> None:
-        """Take in a piece of the answer; raises Superseded or Unavailable of an earlier append."""
+        """Append a piece of the answer, soon. Raises Superseded, Unavailable of one before."""
         self._raise_failure()
         first = not self._written
         text = _storable(text)
@@ -58,7 +58,7 @@ class StepWriter:
             return self._take()
 
     async def _append(self, *more: NewEvent) -> None:
-        """Append the words that wait, then `more`; the only place that speaks to the log."""
+        """Append the words that wait, then `more`; nothing else writes to the log."""
         async with self._lock:
             self._raise_failure()
             text = self._take()
@@ -78,7 +78,7 @@ class StepWriter:
         self._flush = asyncio.create_task(self._flush_words())
 
     async def _flush_words(self) -> None:
-        # The failure is kept: whoever writes next is told.
+        # The failure is remembered: whoever writes next raises it.
         with suppress(Exception):
             await self._append()
 
@@ -96,5 +96,5 @@ class StepWriter:
 
 
 def _storable(text: str) -> str:
-    """Text that Postgres can keep: no NUL, no half of a surrogate pair."""
+    """Return a text as PostgreSQL can store it: no NUL, no half of a surrogate pair."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,1 +1,1 @@
-"""What every run needs: attempts, endings, and the ports of the record and the engine."""
+"""Runs of every kind: their attempts and their end, and the ports of the record and the engine."""

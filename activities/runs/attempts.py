@@ -1,4 +1,4 @@
-"""Attempts at activities: which one this is."""
+"""Attempts at activities."""
 
 from temporalio import activity
 
@@ -6,6 +6,6 @@ from domain.runs.attempts import Attempt
 
 
 def current() -> Attempt:
-    """The attempt that runs here."""
+    """Return the attempt that runs here."""
     info = activity.info()
     return Attempt(number=info.attempt, activity_id=info.activity_id)

@@ -1,4 +1,4 @@
-"""What every run needs: the event log, its record and the engine that runs workflows."""
+"""Ports of runs: the event log, the record and the engine that runs workflows."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -18,7 +18,10 @@ class EventLog(Protocol):
         attempt: int,
         events: Sequence[NewEvent],
         supersede: bool = False,
-    ) -> None: ...
+    ) -> None:
+        """Append events, for the current attempt at a step only. `supersede`: the text that an
+        earlier attempt has streamed is taken back first. Raises Superseded, Unavailable."""
+        ...
 
 
 class RunStore(Protocol):
@@ -38,7 +41,7 @@ class RunStore(Protocol):
 
 
 class EngineState(StrEnum):
-    """What Temporal knows of a run's workflow."""
+    """The state of a run's workflow in Temporal."""
 
     OPEN = "open"
     UNKNOWN = "unknown"
@@ -60,4 +63,6 @@ class Engine(Protocol):
         """Start a run's workflow, or let it look again for what it waits for."""
         ...
 
-    async def state(self, run: RunRef) -> EngineState: ...
+    async def state(self, run: RunRef) -> EngineState:
+        """Return what Temporal knows of a run; UNKNOWN if it never heard of it, or forgot it."""
+        ...

@@ -27,14 +27,14 @@ class RunActivities:
         self._runs = runs
 
     @activity.defn
-    async def accept_run(self, spec: RunSpec) -> None:
+    async def accept_run(self, input: RunSpec) -> None:
         """Write a run down that a schedule has started; doing it twice changes nothing."""
-        await self._runs.accept(spec)
+        await self._runs.accept(input)
 
     @activity.defn
-    async def close_run(self, end: RunEnd) -> EndedRun:
-        """End a run that did not end itself."""
-        return await self._runs.end(end)
+    async def close_run(self, input: RunEnd) -> EndedRun:
+        """End a run that did not end itself. The first end wins."""
+        return await self._runs.end(input)
 
 
 class RunReconciler:

@@ -41,7 +41,7 @@ class _Edge(ActivityInboundInterceptor):
         except FailureError:
             raise
         except Exception as error:  # noqa: BLE001, nothing may pass the edge untranslated
-            # Its text may hold anything, and would be kept in the history: the log gets the rest.
+            # Its text may hold anything, and would stay in the history: the log gets the rest.
             _log.exception("unexpected error")
             kind = type(error).__name__
             raise ApplicationError(_UNEXPECTED.format(kind), type="internal_error") from None
@@ -62,8 +62,8 @@ def _translated(error: PerdureError) -> ApplicationError:
 
 @asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Beats from the first line to the last, on a timer: silence means a lost worker, not a slow
-    model. The beats also bring the news that the activity was cancelled."""
+    """Send heartbeats from the first line to the last, on a timer: silence means a lost worker, not
+    a slow model. They also bring the news that the activity was cancelled."""
     timeout = activity.info().heartbeat_timeout
     if timeout is None or activity.info().is_local:
         yield

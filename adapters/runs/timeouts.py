@@ -28,7 +28,7 @@ class ActivityTimeouts(Interceptor):
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
     ) -> type[WorkflowInboundInterceptor]:
-        """An inbound interceptor that puts the caps behind every workflow."""
+        """Return an inbound interceptor that puts the caps behind every workflow."""
         heartbeat, pause = self._heartbeat, self._pause
 
         class Capped(WorkflowInboundInterceptor):

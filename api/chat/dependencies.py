@@ -1,4 +1,4 @@
-"""What the routes of chat ask for."""
+"""Dependencies of the routes of chat."""
 
 from typing import Annotated
 

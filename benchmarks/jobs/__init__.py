@@ -1,1 +1,1 @@
-"""What drivers do: load, readers and floors, in processes of their own."""
+"""Jobs of drivers: load, readers and floors, in processes of their own."""

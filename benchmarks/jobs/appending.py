@@ -32,48 +32,48 @@ _TENANT, _USER, _MODEL = "default", "bench", "openai/scripted"
 async def stream(runs: int, rate: float, seconds: float) -> list[list[float]]:
     """Append deltas to new runs at a rate each, once the parent's readers are there.
 
-    Notes the runs' ids and waits for `go`. Gives back [run, n, when the append was called, when it
+    Notes the runs' ids and waits for `go`. Return [run, n, when the append was called, when it
     had been committed].
     """
     async with _database() as database:
         begun = await asyncio.gather(*(_begin(database) for _ in range(runs)))
         note([run.run_id for run in begun])
         await gate()
-        ledger, chance = Events(database), random.Random(7)
-        made: list[list[float]] = []
+        log, chance = Events(database), random.Random(7)
+        appends: list[list[float]] = []
         starts = [chance.random() / rate for _ in begun]
         await asyncio.gather(
             *(
-                _append(ledger, number, run, starts[number], rate, seconds, made)
+                _append(log, number, run, starts[number], rate, seconds, appends)
                 for number, run in enumerate(begun)
             )
         )
         record = Runs(database, ON_END)
         ends = (RunEnd(run=run, outcome=Outcome.ANSWERED) for run in begun)
         await asyncio.gather(*map(record.end, ends))
-        return made
+        return appends
 
 
 async def _append(
-    ledger: Events,
+    log: Events,
     number: int,
     run: RunRef,
     start: float,
     rate: float,
     seconds: float,
-    made: list[list[float]],
+    appends: list[list[float]],
 ) -> None:
     begun = time.monotonic() + start
     for n in range(int(rate * seconds)):
         await asyncio.sleep(begun + n / rate - time.monotonic())
         event = NewEvent(type=EventType.TEXT_DELTA, data={"text": f"word {n} of many ", "n": n})
         called = time.monotonic()
-        await ledger.append(run, 1, 1, [event])
-        made.append([number, n, called, time.monotonic()])
+        await log.append(run, 1, 1, [event])
+        appends.append([number, n, called, time.monotonic()])
 
 
 async def _begin(database: Database) -> RunRef:
-    """A run that is in its first step, and of which Temporal knows nothing."""
+    """Begin the first step of a run of which Temporal knows nothing."""
     caller = Principal(
         tenant_id=_TENANT,
         user_id=_USER,
@@ -110,5 +110,5 @@ async def _database() -> AsyncIterator[Database]:
 
 
 def settings_of(environment: dict[str, str]) -> dict[str, Any]:
-    """What a driver needs of a stack's environment to write into its database."""
+    """Return what a driver needs of a stack's environment to write into its database."""
     return {"PERDURE_DATA_DIR": environment["PERDURE_DATA_DIR"]}

@@ -37,7 +37,7 @@ class BareTurn:
 
 
 async def work(address: str) -> None:
-    """A worker with nothing but the SDK's defaults, and like ours without the sandbox."""
+    """Run a worker with nothing but the SDK's defaults, and like ours without the sandbox."""
     client = await Client.connect(address)
     async with Worker(
         client,
@@ -51,7 +51,7 @@ async def work(address: str) -> None:
 
 
 async def open_loop(temporal: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
-    """Bare workflows that arrive at random, as the messages do."""
+    """Start bare workflows that arrive at random, as the messages do."""
     client = await Client.connect(temporal)
     chance = random.Random(seed)
     at, arrivals = 0.0, []
@@ -67,7 +67,7 @@ async def open_loop(temporal: str, rate: float, seconds: float, seed: int) -> di
 
 
 async def closed_loop(temporal: str, concurrent: int, count: int) -> dict[str, Any]:
-    """As many bare workflows at once as told."""
+    """Keep so many bare workflows running at once."""
     client = await Client.connect(temporal)
     waiting = list(range(count))
 
@@ -82,7 +82,7 @@ async def closed_loop(temporal: str, concurrent: int, count: int) -> dict[str, A
 
 
 async def model(base_url: str, rate: float, count: int) -> dict[str, Any]:
-    """LiteLLM, streaming directly from the provider: seconds to the first word."""
+    """Stream with LiteLLM directly from the provider; return the seconds to the first word."""
     import litellm
 
     async def ask(number: int) -> float:

@@ -38,7 +38,7 @@ class Turn:
 async def open_loop(
     api: str, token: str, rate: float, seconds: float, seed: int, text: str = "hello"
 ) -> dict[str, Any]:
-    """Messages that arrive at random (Poisson), whatever the answers take."""
+    """Send messages that arrive at random (Poisson), whatever the answers take."""
     chance = random.Random(seed)
     at, arrivals = 0.0, []
     while (at := at + chance.expovariate(rate)) < seconds:
@@ -47,15 +47,15 @@ async def open_loop(
 
 
 async def steady(api: str, token: str, rate: float, count: int, text: str) -> dict[str, Any]:
-    """Messages that arrive one after the other, evenly; all at once if the rate is 0."""
+    """Send messages that arrive one after the other, evenly; all at once if the rate is 0."""
     wire, threads = Wire(api, token), list[str]()
     arrivals = [n / rate if rate else 0 for n in range(count)]
-    told = await _arrive(wire, arrivals, text, threads)
-    return told | {"stored": await _stored(wire, threads)}
+    seen = await _arrive(wire, arrivals, text, threads)
+    return seen | {"stored": await _stored(wire, threads)}
 
 
 async def closed_loop(api: str, token: str, concurrent: int, count: int) -> dict[str, Any]:
-    """As many messages at once as told, the next one when an answer is there."""
+    """Keep so many messages open at once: the next one is sent when an answer is there."""
     wire = Wire(api, token)
     threads = await _threads(wire, count)
     turns = [Turn(f"hello {n}") for n in range(count)]
@@ -68,11 +68,11 @@ async def closed_loop(api: str, token: str, concurrent: int, count: int) -> dict
 
     started = time.monotonic()
     await asyncio.gather(*(one_after_another() for _ in range(concurrent)))
-    return _told(turns) | {"seconds": time.monotonic() - started}
+    return _seen(turns) | {"seconds": time.monotonic() - started}
 
 
 async def direct(provider: str, count: int, gap: float) -> dict[str, Any]:
-    """The model's own times: its stream read by this client, with nothing between."""
+    """Measure the model's own times: its stream read by this client, with nothing between."""
     wire = Wire(provider)
     first: list[float] = []
     whole: list[float] = []
@@ -105,7 +105,7 @@ async def _arrive(
         await turn.take(wire, thread)
 
     await asyncio.gather(*map(arrive, arrivals, turns, threads))
-    return _told(turns)
+    return _seen(turns)
 
 
 async def _threads(wire: Wire, count: int) -> list[str]:
@@ -119,7 +119,7 @@ async def _threads(wire: Wire, count: int) -> list[str]:
 
 
 async def _stored(wire: Wire, threads: list[str]) -> list[int]:
-    """How many answers the record has in each thread."""
+    """Count the answers that the record has in each thread."""
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def count(thread: str) -> int:
@@ -130,7 +130,7 @@ async def _stored(wire: Wire, threads: list[str]) -> list[int]:
     return await asyncio.gather(*map(count, threads))
 
 
-def _told(turns: list[Turn]) -> dict[str, Any]:
+def _seen(turns: list[Turn]) -> dict[str, Any]:
     answered = [turn for turn in turns if turn.outcome == "answered"]
     return {
         "count": len(turns),

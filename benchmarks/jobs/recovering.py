@@ -30,7 +30,7 @@ class Watcher:
         self._changed.set()
 
     async def until(self, fits: Callable[[Seen], object]) -> Seen:
-        """The first event that fits, as soon as it is there."""
+        """Return the first event that fits, as soon as it is there."""
         while True:
             for event in self.events:
                 if fits(event):
@@ -98,14 +98,14 @@ async def _cancel(api: str, token: str, number: int, folder: str | None) -> floa
     run, reading = await watcher.say(text)
     await watcher.until(lambda event: event.type == sign)
     await asyncio.sleep(0.3)
-    asked = time.monotonic()
+    sent = time.monotonic()
     answer: Any = await wire.json("POST", f"/api/v1/runs/{run}/cancel")
     assert answer["status"] == "cancelling"
     finished = await watcher.until(lambda event: event.type == "run.finished")
     assert finished.row["data"]["outcome"] == "cancelled", finished.raw
     await reading
     wire.close()
-    return finished.at - asked
+    return finished.at - sent
 
 
 async def _healthy(api: str) -> float:

@@ -1,4 +1,4 @@
-"""Seeded traces of questions, each with its intent: what a cache should give again, or not."""
+"""Seeded traces of questions, each with its intent: a cache should give the same answer again."""
 
 import random
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ TENANTS = ("north", "south")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question of a tenant's user, and what it is really about."""
+class TracedQuestion:
+    """A question of a tenant's user, with its intent."""
 
     tenant: str
     text: str
@@ -57,43 +57,43 @@ _TRAITS = ("blue", "loud", "spare", "heavy", "cheap", "old", "small", "steel", "
 _PLACES = ("Oslo", "Lima", "Pune", "Turin", "Leeds", "Quito", "Accra", "Osaka", "Perth", "Lyon")
 
 
-def frequent(seed: int, size: int) -> list[Asked]:
-    """Few wishes asked often (Zipf), in several ways, some in quite other words."""
+def frequent(seed: int, size: int) -> list[TracedQuestion]:
+    """Repeat few wishes often (Zipf), in several ways, some in quite other words."""
     chance = random.Random(seed)
     weights = [1 / (rank + 1) for rank in range(len(_WISHES))]
     wishes = chance.sample(_WISHES, len(_WISHES))
     return [_wish(chance, wish) for wish in chance.choices(wishes, weights, k=size)]
 
 
-def support(seed: int, size: int) -> list[Asked]:
-    """Cases with numbers and names that matter, and a few questions that everybody asks."""
+def support(seed: int, size: int) -> list[TracedQuestion]:
+    """Mix cases with numbers and names that matter, and a few questions that everybody asks."""
     chance = random.Random(seed)
     return [_case(chance) for _ in range(size)]
 
 
-def long_tail(seed: int, size: int) -> list[Asked]:
-    """Hardly anything is asked twice."""
+def long_tail(seed: int, size: int) -> list[TracedQuestion]:
+    """Ask hardly anything twice."""
     chance = random.Random(seed)
     texts = [
         f"Which {chance.choice(_TRAITS)} {chance.choice(_THINGS)} fits a {chance.choice(_TRAITS)} "
         f"{chance.choice(_THINGS)} in {chance.choice(_PLACES)}?"
         for _ in range(size)
     ]
-    return [Asked(chance.choice(TENANTS), text, text) for text in texts]
+    return [TracedQuestion(chance.choice(TENANTS), text, text) for text in texts]
 
 
-def _wish(chance: random.Random, wish: str) -> Asked:
+def _wish(chance: random.Random, wish: str) -> TracedQuestion:
     otherwise: Sequence[str] = _OTHERWISE.get(wish, ())
-    told = otherwise and chance.random() < 0.3
-    text = chance.choice(otherwise) if told else chance.choice(_WAYS).format(wish)
-    return Asked(chance.choice(TENANTS), text, wish)
+    rephrased = otherwise and chance.random() < 0.3
+    text = chance.choice(otherwise) if rephrased else chance.choice(_WAYS).format(wish)
+    return TracedQuestion(chance.choice(TENANTS), text, wish)
 
 
-def _case(chance: random.Random) -> Asked:
+def _case(chance: random.Random) -> TracedQuestion:
     tenant = chance.choice(TENANTS)
     if chance.random() < 0.3:
         text = chance.choice(_FAQ)
-        return Asked(tenant, text, text)
+        return TracedQuestion(tenant, text, text)
     number, name = chance.randrange(1000, 1400), chance.choice(_NAMES)
     text = chance.choice(_CASES).format(number=number, name=name)
-    return Asked(tenant, text, text)
+    return TracedQuestion(tenant, text, text)

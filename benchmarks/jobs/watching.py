@@ -31,7 +31,7 @@ async def deltas(api: str, token: str, runs: list[str]) -> list[list[float]]:
 
 
 async def crowd(url: str, path: str, watchers: int, token: str | None = None) -> dict[str, Any]:
-    """Many readers of one stream, who only count. Notes when all have begun."""
+    """Read one stream with many readers, who only count. Notes when all have begun."""
     wire = Wire(url, token)
     begun = _Countdown(watchers)
     counts = [0] * watchers
@@ -45,7 +45,7 @@ async def crowd(url: str, path: str, watchers: int, token: str | None = None) ->
         await wire.events("GET", path, see)
 
     await asyncio.gather(*map(read, range(watchers)))
-    return {"least": min(counts), "most": max(counts)}
+    return {"min": min(counts), "max": max(counts)}
 
 
 class _Countdown:

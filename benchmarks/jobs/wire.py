@@ -1,4 +1,4 @@
-"""A light HTTP/1.1 client: what it costs must not disturb what it measures (no httpx here)."""
+"""A light HTTP/1.1 client: its cost must not disturb what it measures (no httpx here)."""
 
 import asyncio
 import json
@@ -36,12 +36,12 @@ class Wire:
     def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
-        self._idle: list[_Connection] = []
+        self._idle: list[_ClientConnection] = []
         authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         self._head = f"Host: {self._host}:{self._port}\r\n{authorization}"
 
     async def json(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON that a request is answered with; raises Refused."""
+        """Return the JSON that a request is answered with. Raises Refused."""
         answer = await self._ask(self._request(method, path, body, "application/json"), None)
         return json.loads(answer) if answer else None
 
@@ -73,13 +73,13 @@ class Wire:
             self._idle.append(connection)
         return answer
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self) -> "_ClientConnection":
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        _, connection = await loop.create_connection(_ClientConnection, self._host, self._port)
         return connection
 
 
-class _Connection(asyncio.Protocol):
+class _ClientConnection(asyncio.Protocol):
     """One request at a time; a body is chunked or has a length, events are parsed as they come."""
 
     transport: asyncio.Transport
@@ -120,9 +120,9 @@ class _Connection(asyncio.Protocol):
             self._buffer = b""
             ended = self._left <= 0
         if ended and self._answer and not self._answer.done():
-            self._settle(self._answer)
+            self._set_result(self._answer)
 
-    def _settle(self, answer: "asyncio.Future[bytes]") -> None:
+    def _set_result(self, answer: "asyncio.Future[bytes]") -> None:
         if self._status < 300:
             answer.set_result(self._body)
         else:

@@ -1,1 +1,1 @@
-"""What is measured, one subject a file."""
+"""Measurements, one subject a file."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 from adapters.gateway.embedding import text_digest
 from adapters.gateway.offline import lexical
 from benchmarks.jobs import traces
-from benchmarks.jobs.traces import Asked
+from benchmarks.jobs.traces import TracedQuestion
 from benchmarks.report import Row
 from db.gateway.cache import CachedAnswers
 from db.session import database_of
@@ -20,7 +20,7 @@ _SEED = 2
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """Exact and semantic hits on each trace."""
+    """Measure exact and semantic hits on each trace."""
     return asyncio.run(_run(stack, 200 if quick else 800))
 
 
@@ -35,11 +35,11 @@ async def _run(stack: Stack, size: int) -> list[Row]:
             ("long tail", traces.long_tail(_SEED, size)),
         ):
             exact, _ = await replay(cache, trace, None)
-            alike, wrong = await replay(cache, trace, THRESHOLD)
+            similar, wrong = await replay(cache, trace, THRESHOLD)
             goal = name == "frequent questions"
             rows += [
                 Row(f"cache, {name}: exact hits", exact, "%"),
-                Row(f"cache, {name}: with semantic hits", alike, "%", least=60 if goal else None),
+                Row(f"cache, {name}: with semantic hits", similar, "%", least=60 if goal else None),
                 Row(f"cache, {name}: wrong hits", wrong, "%", 0.5 if goal else None),
             ]
     finally:
@@ -48,38 +48,38 @@ async def _run(stack: Stack, size: int) -> list[Row]:
 
 
 async def replay(
-    cache: CachedAnswers, trace: list[Asked], threshold: float | None
+    cache: CachedAnswers, trace: list[TracedQuestion], threshold: float | None
 ) -> tuple[float, float]:
-    """The share of hits, and of hits with another tenant's or intent's answer, in percent."""
+    """Return the percentage of hits, and of hits with another tenant's or intent's answer."""
     mark = uuid4().hex[:8]
     hits = wrong = 0
-    for asked in trace:
-        question = _question(asked, mark, threshold)
-        found = await cache.find(question)
-        if found is None:
-            await cache.remember(question, _answer(asked))
+    for traced in trace:
+        question = _question(traced, mark, threshold)
+        cached = await cache.find(question)
+        if cached is None:
+            await cache.remember(question, _answer(traced))
         else:
             hits += 1
-            wrong += found.text != _answer(asked).text
+            wrong += cached.text != _answer(traced).text
     return 100 * hits / len(trace), 100 * wrong / len(trace)
 
 
-def _question(asked: Asked, mark: str, threshold: float | None) -> CacheQuestion:
+def _question(traced: TracedQuestion, mark: str, threshold: float | None) -> CacheQuestion:
     return CacheQuestion(
-        tenant_id=f"{asked.tenant}-{mark}",
+        tenant_id=f"{traced.tenant}-{mark}",
         route="chat",
-        digest=text_digest(asked.text),
+        digest=text_digest(traced.text),
         scope="faq",
-        question=asked.text,
+        question=traced.text,
         ttl_seconds=3600,
         threshold=threshold or 0,
-        vector=None if threshold is None else tuple(lexical.embed(asked.text)),
+        vector=None if threshold is None else tuple(lexical.embed(traced.text)),
     )
 
 
-def _answer(asked: Asked) -> Completion:
+def _answer(traced: TracedQuestion) -> Completion:
     return Completion(
-        text=f"{asked.tenant}: {asked.intent}",
+        text=f"{traced.tenant}: {traced.intent}",
         tool_calls=(),
         finish_reason="stop",
         model="none",

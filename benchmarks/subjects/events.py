@@ -1,4 +1,4 @@
-"""Events on their way to screens: how late they are, and what a crowd of readers costs."""
+"""Events on their way to screens: their latency, and the price of a crowd of readers."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ _CROWD, _RATE = 1000, 10
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """The latency of many streams, then the price of many readers."""
+    """Measure the latency of many streams, then the price of many readers."""
     return _late(stack, 5 if quick else 10) + _crowded(stack, 4 if quick else 8, 1 if quick else 2)
 
 
@@ -27,25 +27,27 @@ def _late(stack: Stack, seconds: float) -> list[Row]:
         reader.note()
         before = cpu(stack)
         writer.go()
-        made, seen = writer.result(), reader.result()
+        appends, seen = writer.result(), reader.result()
         spent = cpu(stack).since(before)
     arrived = {(run, n): at for run, n, at in seen}
-    pairs = [(called, done, arrived.get((run, n))) for run, n, called, done in made]
+    pairs = [(called, done, arrived.get((run, n))) for run, n, called, done in appends]
     late = [1000 * (at - done) for _, done, at in pairs if at is not None]
     whole = [1000 * (at - called) for called, _, at in pairs if at is not None]
-    missing = len(made) - len(late) + len(seen) - len(arrived)
-    span = max(done for _, _, _, done in made) - min(called for _, _, called, _ in made)
-    asked = _STREAMS * _DELTAS
+    missing = len(appends) - len(late) + len(seen) - len(arrived)
+    span = max(done for _, _, _, done in appends) - min(called for _, _, called, _ in appends)
+    sent = _STREAMS * _DELTAS
     name = "event committed → reader"
     return [
         Row(f"{name}, 100 streams of 20/s, p50", p50(late), "ms", 5),
         Row(f"{name}, 100 streams of 20/s, p95", p95(late), "ms", 20),
         Row("append called → reader (with the commit), p50", p50(whole), "ms"),
         Row("append called → reader (with the commit), p95", p95(whole), "ms"),
-        Row("deltas/s that the log took in", len(made) / span, "/s", floor=asked, least_ratio=0.95),
+        Row(
+            "deltas/s that the log took in", len(appends) / span, "/s", floor=sent, least_ratio=0.95
+        ),
         Row("events lost or doubled", missing, "", 0),
-        Row("CPU per event: api", 1000 * spent["api"] / len(made), "ms"),
-        Row("CPU per event: postgres", 1000 * spent["postgres"] / len(made), "ms"),
+        Row("CPU per event: api", 1000 * spent["api"] / len(appends), "ms"),
+        Row("CPU per event: postgres", 1000 * spent["postgres"] / len(appends), "ms"),
     ]
 
 
@@ -72,8 +74,8 @@ def _our_crowd(stack: Stack, seconds: float) -> float:
         writer.go()
         writer.result()
         spent = cpu_of(stack.pid("api")) - before
-        told = reader.result()
-    assert told["least"] == told["most"] >= _RATE * seconds, told
+        counts = reader.result()
+    assert counts["min"] == counts["max"] >= _RATE * seconds, counts
     return 100 * spent / seconds
 
 
@@ -88,9 +90,9 @@ def _bare_crowd(stack: Stack, seconds: float) -> float:
             reader.note()
             time.sleep(0.5)
             before = cpu_of(server.pid)
-            told = reader.result()
+            counts = reader.result()
             spent = cpu_of(server.pid) - before
-        assert told["least"] == told["most"] >= _RATE * seconds, told
+        assert counts["min"] == counts["max"] >= _RATE * seconds, counts
         return 100 * spent / seconds
     finally:
         server.kill()

@@ -10,7 +10,7 @@ _RATE = 5
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """Streams at 5/s, ours and LiteLLM's by turns, less the model's own delay."""
+    """Measure streams at 5/s, ours and LiteLLM's by turns, less the model's own delay."""
     stack.script(default=_MODEL)
     rounds, seconds = (2, 4) if quick else (3, 10)
     us = {"api": stack.ready["api"], "token": stack.token("bench")}
@@ -23,11 +23,11 @@ def run(stack: Stack, quick: bool) -> list[Row]:
         for number in range(rounds):
             model = p50(load.run("load:direct", provider=provider, count=10, gap=0)["first"])
             timing = {"rate": _RATE, "seconds": seconds, "seed": number}
-            told = load.run("load:open_loop", **us, **timing)
-            ours += [1000 * (first - model) for first in told["first"]]
+            seen = load.run("load:open_loop", **us, **timing)
+            ours += [1000 * (first - model) for first in seen["first"]]
             count = _RATE * seconds
-            told = bare.run("bare:model", base_url=f"{provider}/v1", rate=_RATE, count=count)
-            theirs += [1000 * (first - model) for first in told["first"]]
+            seen = bare.run("bare:model", base_url=f"{provider}/v1", rate=_RATE, count=count)
+            theirs += [1000 * (first - model) for first in seen["first"]]
     return [
         Row("first token, p50", p50(ours), "ms", 40, p50(theirs)),
         Row("first token, p95", p95(ours), "ms", 80, p95(theirs)),

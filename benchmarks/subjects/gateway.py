@@ -16,7 +16,7 @@ _STREAMS = 20
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """All figures of the gateway on one stack, whose database it uses."""
+    """Measure all figures of the gateway on one stack, whose database it uses."""
     stack.script(default={})
     with Driver() as ours, Driver(_QUICK_MAP) as theirs:
         pair = _Pair(stack, ours, theirs)
@@ -58,7 +58,7 @@ class _Pair:
         )
 
     def renew(self) -> None:
-        """Deployments that the fleet knows nothing of."""
+        """Use deployments that the fleet knows nothing of."""
         self._mark = uuid4().hex[:6]
 
 
@@ -67,12 +67,12 @@ def _added(pair: _Pair, quick: bool) -> list[Row]:
     ours: dict[str, list[float]] = {"first": [], "total": []}
     theirs: dict[str, list[float]] = {"first": [], "total": []}
     for _ in range(rounds):
-        for told, seen in (
+        for times, totals in (
             (pair.ours(["hello there"] * count), ours),
             (pair.theirs(["hello there"] * count), theirs),
         ):
-            for name in seen:
-                seen[name] += told[name]
+            for name in totals:
+                totals[name] += times[name]
     return [
         Row("gateway adds to the first token, p50", _more(ours, theirs, "first"), "ms", 5),
         Row("gateway adds in all, p50", _more(ours, theirs, "total"), "ms", 10),
@@ -94,8 +94,8 @@ def _streams(pair: _Pair, quick: bool) -> list[Row]:
     return [Row(what, p50(ours), "", floor=p50(theirs), least_ratio=0.9)]
 
 
-def _per_core(told: Any) -> float:
-    return float(_STREAMS * told["seconds"] / told["cpu"])
+def _per_core(times: Any) -> float:
+    return float(_STREAMS * times["seconds"] / times["cpu"])
 
 
 def _failover(pair: _Pair, quick: bool) -> list[Row]:
@@ -113,7 +113,7 @@ def _failover(pair: _Pair, quick: bool) -> list[Row]:
 
 
 def _breaker(stack: Stack, quick: bool) -> list[Row]:
-    """Four processes with gateways of their own, while the first provider dies."""
+    """Run four processes with gateways of their own, while the first provider dies."""
     worst = []
     for _ in range(1 if quick else 3):
         mark, dead = uuid4().hex[:6], f"{_DEAD} {uuid4().hex}"
@@ -130,8 +130,8 @@ def _breaker(stack: Stack, quick: bool) -> list[Row]:
                 )
             for driver in drivers:
                 driver.result()
-        asked = [entry for entry in stack.journal() if entry["user_text"] == dead]
-        worst.append(sum(entry["model"] == "a" for entry in asked))
+        received = [entry for entry in stack.journal() if entry["user_text"] == dead]
+        worst.append(sum(entry["model"] == "a" for entry in received))
     return [Row("calls to a provider that has died, fleet of 4, most", max(worst), "", 20)]
 
 
@@ -161,8 +161,8 @@ def _cached(stack: Stack, quick: bool) -> list[Row]:
     with Driver() as load:
         # The same messages twice: the first wave fills the cache.
         for _ in range(2):
-            told = load.run("load:open_loop", **us, rate=4, seconds=4 if quick else 15, seed=3)
-    asked = stack.client("boss", "admin", tenant).get("/api/v1/usage").json()["total"]
-    assert asked["cached_calls"] * 2 == asked["calls"]
-    first = [1000 * seconds for seconds in told["first"]]
+            seen = load.run("load:open_loop", **us, rate=4, seconds=4 if quick else 15, seed=3)
+    total = stack.client("boss", "admin", tenant).get("/api/v1/usage").json()["total"]
+    assert total["cached_calls"] * 2 == total["calls"]
+    first = [1000 * seconds for seconds in seen["first"]]
     return [Row("cached answer at the client, p95", p95(first), "ms", 100, below=True)]

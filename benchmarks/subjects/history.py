@@ -1,4 +1,4 @@
-"""What a tool step costs in the workflow's history, in a long run and a long conversation."""
+"""The cost of a tool step in the workflow's history, in a long run and a long conversation."""
 
 import asyncio
 from itertools import pairwise
@@ -17,7 +17,7 @@ _CONVERSATION_TOKENS = 200_000
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """A turn of 200 steps (quick: 41), all but the last with a tool call, behind 200k tokens."""
+    """Measure a turn of 200 steps (quick: 41), all but one with a tool call, behind 200k tokens."""
     api = stack.client("bench")
     thread = api.thread()
     stack.script(default={"text": "yes"})
@@ -48,11 +48,11 @@ async def _history(stack: Stack, run_id: str) -> WorkflowHistory:
 
 
 def _step_sizes(history: WorkflowHistory) -> list[int]:
-    """Bytes from one `take_step` to the next, all events between them included."""
+    """Return the bytes from one `take_step` to the next, all events between them included."""
     events = history.events
     begins = [
-        place
-        for place, event in enumerate(events)
+        index
+        for index, event in enumerate(events)
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
         and event.activity_task_scheduled_event_attributes.activity_type.name == "take_step"
     ]

@@ -15,30 +15,30 @@ _MOST_MB = {"api": 200, "worker": 600}
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """A thousand turns arriving at 20/s, then a thousand in one burst (quick: fewer, shorter)."""
+    """Measure a thousand turns at 20/s, then a thousand in one burst (quick: fewer, shorter)."""
     count, thinking = (200, 5) if quick else (1000, 20)
     stack.script(default={"first_delay": thinking, "chunk_delay": 0.01, "chunks": 10})
     rows: list[Row] = []
     with Driver() as load, _peaks(stack) as peak:
         for name, rate in (("at 20/s", 20), ("in one burst", 0)):
             us = {"api": stack.ready["api"], "token": stack.token("bench")}
-            told = load.run("load:steady", **us, rate=rate, count=count, text=name)
-            rows += _counts(stack, told, f"{count:,} turns {name}", thinking)
+            seen = load.run("load:steady", **us, rate=rate, count=count, text=name)
+            rows += _counts(stack, seen, f"{count:,} turns {name}", thinking)
     more = (peak[part] for part in PARTS)
     memories = zip(PARTS, more, strict=True)
     rows += [Row(f"memory at its peak: {p}", mb, "MB", _MOST_MB.get(p)) for p, mb in memories]
     return rows
 
 
-def _counts(stack: Stack, told: dict[str, Any], name: str, thinking: float) -> list[Row]:
-    asked = Counter(entry["user_text"] for entry in stack.journal())
-    asked_for = [asked[text] for text in told["texts"]]
-    lost = max(told["unanswered"], asked_for.count(0), told["stored"].count(0))
-    doubled = sum(count > 1 for count in told["stored"])
-    again = sum(count > 1 for count in asked_for)
-    if told["wrong"]:
-        print(f"{name}: {told['wrong']}")
-    late = [1000 * (whole - thinking - 0.14) for whole in told["whole"]]
+def _counts(stack: Stack, seen: dict[str, Any], name: str, thinking: float) -> list[Row]:
+    requests = Counter(entry["user_text"] for entry in stack.journal())
+    counts = [requests[text] for text in seen["texts"]]
+    lost = max(seen["unanswered"], counts.count(0), seen["stored"].count(0))
+    doubled = sum(count > 1 for count in seen["stored"])
+    again = sum(count > 1 for count in counts)
+    if seen["wrong"]:
+        print(f"{name}: {seen['wrong']}")
+    late = [1000 * (whole - thinking - 0.14) for whole in seen["whole"]]
     return [
         Row(f"{name}: lost or refused", lost, "", 0),
         Row(f"{name}: answered twice", doubled, "", 0),
@@ -50,7 +50,7 @@ def _counts(stack: Stack, told: dict[str, Any], name: str, thinking: float) -> l
 
 @contextmanager
 def _peaks(stack: Stack) -> Iterator[dict[str, float]]:
-    """The most memory that each part took, looked at once a second."""
+    """Return the peak memory of each part, sampled once a second."""
     peak = memory(stack)
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""How soon the stack is back: after killed processes, on request, and from nothing."""
+"""Recovery of the stack: after killed processes, on request, and from nothing."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ENVIRON = {
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """Kills, cancels, and starts; the stack has two workers."""
+    """Measure kills, cancels and starts; the stack has two workers."""
     us = {"api": stack.ready["api"], "token": stack.token("bench")}
     with Driver() as load:
         load.run("load:closed_loop", **us, concurrent=4, count=8)
@@ -61,14 +61,14 @@ def _until_replaced(stack: Stack, before: set[int]) -> None:
 
 def _api_killed(stack: Stack, load: Driver, us: dict[str, str], times: int) -> list[Row]:
     stack.script(default=_TALK)
-    told = []
+    results = []
     for _ in range(times):
         load.start("recovering:api_killed", **us)
         load.note()
         os.kill(stack.pid("api"), signal.SIGKILL)
-        told.append(load.result())
-    after = [entry["event"] - entry["healthy"] for entry in told]
-    whole = [entry["event"] - entry["lost"] for entry in told]
+        results.append(load.result())
+    after = [entry["event"] - entry["healthy"] for entry in results]
+    whole = [entry["event"] - entry["lost"] for entry in results]
     return [
         Row("API killed mid-stream: restarted → next event, most", max(after), "s", 1),
         Row("API killed mid-stream: killed → next event, median", p50(whole), "s"),
@@ -100,7 +100,7 @@ def _starts() -> list[Row]:
 
 
 def _up(home: Path) -> float:
-    """Seconds until `perdure up` says that it is ready."""
+    """Return the seconds until `perdure up` says that it is ready."""
     ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
     command = [sys.executable, "-m", "cli", "up", "--data-dir", str(home), *ports]
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the stack adds to a turn, and how many turns it can take, beside a bare workflow."""
+"""Turns: what the stack adds to each, and its capacity, beside a bare workflow."""
 
 import sys
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Bare:
 
 @contextmanager
 def bare(stack: Stack) -> Iterator[Bare]:
-    """A bare worker on the stack's own Temporal server."""
+    """Run a bare worker on the stack's own Temporal server."""
     command = [sys.executable, "-m", "benchmarks.jobs.bare", stack.ready["temporal"]]
     worker = stack.spawn(command)
     assert worker.stdout
@@ -44,7 +44,7 @@ def bare(stack: Stack) -> Iterator[Bare]:
 
 
 def run(stack: Stack, quick: bool) -> list[Row]:
-    """Open loop at 5 and 20 turns/s, then closed loop; ours and the bare one by turns."""
+    """Measure open loops at 5 and 20 turns/s, then a closed one; ours and the bare one by turns."""
     with Driver() as load, bare(stack) as floor:
         us = {"api": stack.ready["api"], "token": stack.token("bench")}
         load.run("load:closed_loop", **us, concurrent=4, count=20)
@@ -66,11 +66,11 @@ def _open(
         for rate in _RATES:
             timing = {"rate": rate, "seconds": seconds, "seed": 100 * rate + number}
             before = cpu(stack)
-            told = load.run("load:open_loop", **us, **timing)
+            seen = load.run("load:open_loop", **us, **timing)
             if rate == _RATES[-1]:
                 _add(spent, before, stack)
-            wrong += told["unanswered"]
-            ours[rate] += [1000 * (whole - model) for whole in told["whole"]]
+            wrong += seen["unanswered"]
+            ours[rate] += [1000 * (whole - model) for whole in seen["whole"]]
             theirs[rate] += [1000 * x for x in floor.run("open_loop", **timing)["whole"]]
     rows: list[Row] = []
     for rate in _RATES:
@@ -92,9 +92,9 @@ def _saturated(
     count = 250
     for _ in range(rounds):
         before = cpu(stack)
-        told = load.run("load:closed_loop", **us, concurrent=50, count=count)
+        seen = load.run("load:closed_loop", **us, concurrent=50, count=count)
         _add(spent, before, stack)
-        ours.append((count - told["unanswered"]) / told["seconds"])
+        ours.append((count - seen["unanswered"]) / seen["seconds"])
         before, worker = cpu(stack), cpu_of(floor.worker.pid)
         theirs.append(count / floor.run("closed_loop", concurrent=50, count=count)["seconds"])
         bare_cpu["temporal"] += cpu(stack).since(before)["temporal"]
@@ -118,7 +118,7 @@ def _cpu_rows(
     spent: dict[str, float], turns: int, when: str, floor: dict[str, float] | None = None
 ) -> list[Row]:
     each = {part: 1000 * seconds / turns for part, seconds in spent.items()}
-    least = {part: 1000 * seconds / turns for part, seconds in (floor or {}).items()}
-    rows = [Row(f"CPU per turn {when}: {p}", each[p], "ms", floor=least.get(p)) for p in PARTS]
-    total = sum(least.values()) if least else None
+    floors = {part: 1000 * seconds / turns for part, seconds in (floor or {}).items()}
+    rows = [Row(f"CPU per turn {when}: {p}", each[p], "ms", floor=floors.get(p)) for p in PARTS]
+    total = sum(floors.values()) if floors else None
     return [*rows, Row(f"CPU per turn {when}: all", sum(each.values()), "ms", floor=total)]

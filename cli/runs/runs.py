@@ -45,9 +45,9 @@ def watch(run_id: RunId) -> None:
 
 @app.command()
 def cancel(run_id: RunId) -> None:
-    """Stop a run; what it has said so far is kept."""
+    """Stop a run; what it has said so far stays."""
     connect().call("POST", f"/runs/{run_id}/cancel")
-    _out.print("The run was asked to stop.")
+    _out.print("The run is being cancelled.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What can go wrong with the stack on one machine."""
+"""Errors of the stack on one machine."""
 
 from domain.errors import Conflict, Unavailable
 
@@ -35,7 +35,7 @@ class PostgresMissing(Unavailable):
 
 
 class PostgresUserMissing(Unavailable):
-    """PostgreSQL does not run as root, and a user for it could not be made."""
+    """PostgreSQL does not run as root, and a user for it could not be created."""
 
     code = "postgres_user_missing"
 

@@ -64,7 +64,7 @@ class Home:
         return addresses
 
     def secret(self) -> str:
-        """Return the installation's secret, which is made once."""
+        """Return the installation's secret, which is created once."""
         return self.read("secret") or self.write("secret", secrets.token_urlsafe(32))
 
     def read(self, name: str) -> str | None:

@@ -31,8 +31,8 @@ def end(processes: list[psutil.Process], grace_seconds: float) -> None:
 
 
 class PidFile:
-    """`pids.json`: name → pid and time of birth, which tells a process from a later one that
-    happens to have its pid. It is replaced as a whole, so that a reader never sees a half."""
+    """`pids.json`: name → pid and time of birth: a later process may happen to have the same pid.
+    It is replaced as a whole, so that a reader never sees a half."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -154,7 +154,7 @@ def _admit(user: str, home: Path) -> None:
         account = _library().ensure_user_exists(user)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PostgresUserMissing(
-            f"PostgreSQL does not run as root, and the user {user} could not be made ({error}). "
+            f"PostgreSQL does not run as root, and the user {user} could not be created ({error}). "
             "Start `perdure up` as another user."
         ) from None
     if not home.stat().st_mode & stat.S_IXOTH:

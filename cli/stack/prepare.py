@@ -1,4 +1,4 @@
-"""What a database needs before its first use: its tables, a tenant, and a key to call with."""
+"""Preparation of a database for its first use: its tables, a tenant, and a key to call with."""
 
 import time
 

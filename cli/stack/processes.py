@@ -75,7 +75,7 @@ class StackPlan:
         return self.child_environment() | {"PERDURE_DATABASE_OWNER_URL": url}
 
 
-class LocalStack:
+class StackProcesses:
     """All processes of `perdure up`."""
 
     def __init__(self, plan: StackPlan, say: Callable[[str], None]) -> None:

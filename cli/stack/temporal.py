@@ -90,7 +90,7 @@ class Temporal:
 
 
 def dynamic_options() -> list[str]:
-    """The options that let a development server answer as quickly as one workflow needs it."""
+    """Return the options that let a development server answer as quickly as one workflow needs."""
     pairs = (f"{key}={value}" for key, value in _DYNAMIC_CONFIG.items())
     return [word for pair in pairs for word in ("--dynamic-config-value", pair)]
 
@@ -147,8 +147,8 @@ async def _download(home: Home) -> Path | None:
 
 
 def _environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
-    plain = {key: os.environ[key] for key in kept if key in os.environ}
+    inherited = ("PATH", "HOME", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
+    plain = {key: os.environ[key] for key in inherited if key in os.environ}
     return plain | {"TEMPORAL_CONFIG_FILE": os.devnull, "NO_COLOR": "1"}
 
 

@@ -11,5 +11,5 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], pause: float = 
 
 
 async def _holds(condition: Callable[[], Awaitable[bool] | bool]) -> bool:
-    found = condition()
-    return found if isinstance(found, bool) else await found
+    is_met = condition()
+    return is_met if isinstance(is_met, bool) else await is_met

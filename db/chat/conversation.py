@@ -1,17 +1,43 @@
-"""Conversations: what of a thread a model is shown, in the order in which it was said."""
+"""Conversations: the part of a thread that a prompt has, in the order in which it was said."""
 
 from typing import Any
 
 from db.session import Connection, many, one
 from domain.gateway.completions import PromptMessage, ToolCall
+from domain.runs.runs import RunRef
+
+_NOT_MADE = "This call was not made."
+_CUT_OFF = "This call was cut off; nobody knows whether it took effect."
+_SILENT = "(The tool had nothing to say.)"
+
+
+async def load(
+    connection: Connection, run: RunRef, thread_id: str, size: int
+) -> tuple[str | None, tuple[PromptMessage, ...]]:
+    """Return the latest summary before a run, and what was said since, with whatever is pinned:
+    at most `size` characters of it, and all of the run itself."""
+    summary = await _summary(connection, run, thread_id)
+    since = summary["position"] if summary else 0
+    rows = await _recent(connection, run, thread_id, since, size)
+    messages = tuple(message for row in rows for message in _prompt(row))
+    return summary["text"] if summary else None, messages
+
 
 _SUMMARY = """
+-- Read the latest summary of the turns before a run's. Locks nothing.
 SELECT s.position, s.text FROM summaries s
 JOIN turns me ON me.tenant_id = s.tenant_id AND me.run_id = %(run)s
 WHERE s.tenant_id = %(tenant)s AND s.thread_id = %(thread)s AND s.position < me.position
 ORDER BY s.position DESC LIMIT 1
 """
-_CONVERSATION = """
+
+
+async def _summary(connection: Connection, run: RunRef, thread_id: str) -> dict[str, Any] | None:
+    return await one(connection, _SUMMARY, run.key | {"thread": thread_id})
+
+
+_RECENT = """
+-- Read the messages since a summary, and pinned ones, with the calls of each answer. Locks nothing.
 WITH recent AS (
     SELECT m.run_id, m.position, m.step, m.part, m.role, m.text,
         sum(length(m.text) + 64) OVER (ORDER BY m.position DESC, m.step DESC, m.part DESC) AS size
@@ -27,28 +53,17 @@ SELECT role, text, (
       AND c.run_id = recent.run_id AND c.step = recent.step) AS calls
 FROM recent WHERE size <= %(size)s OR run_id = %(run)s ORDER BY position, step, part
 """
-_NOT_MADE = "This call was not made."
-_CUT_OFF = "This call was cut off; nobody knows whether it took effect."
-_SILENT = "(The tool had nothing to say.)"
 
 
-async def load(
-    connection: Connection, values: dict[str, Any]
-) -> tuple[str | None, tuple[PromptMessage, ...]]:
-    """The latest summary before a run, and what was said since, with whatever is pinned.
-
-    At most `size` characters of it, and all of the run itself. `values` name the tenant, the
-    thread, the run and the size.
-    """
-    summary = await one(connection, _SUMMARY, values)
-    since = {"summarised": summary["position"] if summary else 0}
-    rows = await many(connection, _CONVERSATION, values | since)
-    messages = tuple(message for row in rows for message in _prompt(row))
-    return summary["text"] if summary else None, messages
+async def _recent(
+    connection: Connection, run: RunRef, thread_id: str, since: int, size: int
+) -> list[dict[str, Any]]:
+    values = {"thread": thread_id, "summarised": since, "size": size}
+    return await many(connection, _RECENT, run.key | values)
 
 
 def _prompt(row: dict[str, Any]) -> list[PromptMessage]:
-    """A stored message as the model sees it: an answer, then the results of its calls."""
+    """Return a stored message as the model sees it: an answer, then the results of its calls."""
     calls = row["calls"] or []
     message = PromptMessage(
         role=row["role"],

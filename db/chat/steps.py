@@ -10,7 +10,7 @@ from db.runs.leases import Lease
 from db.session import Connection, Database, many, one
 from db.tools import decisions
 from domain import names
-from domain.chat.steps import CallVerdict, FinishedStep, NewSummary, Opening, StepRef, StepVerdict
+from domain.chat.steps import CallVerdict, FinishedStep, NewSummary, StepRef, StepStart, StepVerdict
 from domain.runs.attempts import Attempt
 from domain.runs.errors import RunUnknown
 from domain.runs.events import EventType, NewEvent
@@ -26,35 +26,32 @@ class Steps:
         self._database = database
         self._lease = lease
 
-    async def begin(self, step: StepRef, attempt: Attempt, size: int) -> Opening:
-        """Take the step for this attempt and load the conversation, at most `size` characters.
+    async def begin(self, step: StepRef, attempt: Attempt, size: int) -> StepVerdict | StepStart:
+        """Take the step for this attempt and load the conversation, at most `size` characters; or
+        return the verdict that an earlier attempt has stored.
 
         Raises RunUnknown, RunFinished, RunCancelled, and Superseded when a newer attempt has it.
         """
         run, number = step.run, attempt.number
         async with self._database.transaction(run.tenant_id) as connection:
-            if number > 1 and (stored := await _stored(connection, step)):
-                return _done(stored)
+            if number > 1 and (verdict := await _stored(connection, step)):
+                return verdict
             fence = leases.fence(self._lease, attempt, step.number)
             user_id, thread_id = await lifecycle.begin(connection, run, fence)
             # An earlier attempt may have died before its first word, or before it did anything.
             before = await _before(connection, step) if number > 1 else _NOTHING
             joined = await _join(connection, step, thread_id)
             await _announce(connection, step, number, joined, announced=before["announced"])
-            values = run.key | {"thread": thread_id, "size": size}
-            summary, messages = await conversation.load(connection, values)
-        return Opening(
-            verdict=None,
-            stale_text=before["stale"],
-            user_id=user_id,
-            messages=messages,
-            summary=summary,
+            summary, messages = await conversation.load(connection, run, thread_id, size)
+        return StepStart(
+            user_id=user_id, messages=messages, summary=summary, has_stale_text=before["stale"]
         )
 
     async def finish(self, step: StepRef, attempt: int, finished: FinishedStep) -> StepVerdict:
-        """Store the step with its calls and questions; an answer without calls ends the turn.
+        """Store the step with its calls and questions, or nothing of it; an answer without calls
+        ends the turn.
 
-        Either all of it happens or nothing, and only for the current attempt (Superseded).
+        Raises Superseded for another attempt than the current one, RunUnknown.
         """
         run = step.run
         async with self._database.transaction(run.tenant_id) as connection:
@@ -80,9 +77,9 @@ class Steps:
         return verdict
 
     async def defer(self, step: StepRef, attempt: int) -> StepVerdict:
-        """End a step that has asked nobody, because its prompt must be summarised first."""
+        """End a step before it asks the model: its prompt must be summarised first."""
         async with self._database.transaction(step.run.tenant_id) as connection:
-            event = summaries.finished("context_too_long", step.model, {})
+            event = summaries.step_finished("context_too_long", step.model, {})
             await event_log.append(connection, step.run, step.number, attempt, [event])
         return StepVerdict(model=step.model, input_tokens=0, output_tokens=0, summarise=True)
 
@@ -102,15 +99,12 @@ WHERE m.tenant_id = %(tenant)s AND m.run_id = %(run)s AND m.thread_id = t.thread
 """
 
 
-async def _stored(connection: Connection, step: StepRef) -> dict[str, Any] | None:
-    return await one(connection, _STORED, step.run.key | {"step": step.number})
-
-
-def _done(stored: dict[str, Any]) -> Opening:
-    verdict = StepVerdict.model_validate(stored["verdict"])
-    if verdict.closed:
-        verdict = verdict.model_copy(update={"next_run": stored["next_run"]})
-    return Opening(verdict=verdict, stale_text=False, user_id="", messages=())
+async def _stored(connection: Connection, step: StepRef) -> StepVerdict | None:
+    row = await one(connection, _STORED, step.run.key | {"step": step.number})
+    if row is None:
+        return None
+    verdict = StepVerdict.model_validate(row["verdict"])
+    return verdict.model_copy(update={"next_run": row["next_run"]}) if verdict.closed else verdict
 
 
 _NOTHING = {"announced": False, "stale": False}

@@ -19,7 +19,7 @@ from sqlmodel import Field
 from db import columns
 
 
-class SummaryRow(columns.Row, table=True):
+class SummaryRow(columns.OwnedRow, table=True):
     __tablename__ = "summaries"
     __table_args__ = (columns.belongs_to("threads", "thread_id"),)
     thread_id: str = Field(primary_key=True, sa_type=TextType)
@@ -32,7 +32,7 @@ class SummaryRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class ThreadRow(columns.Row, table=True):
+class ThreadRow(columns.OwnedRow, table=True):
     __tablename__ = "threads"
     __table_args__ = (Index("threads_by_user", "tenant_id", "user_id", "updated_at", "id"),)
     id: str = Field(primary_key=True, sa_type=Text)
@@ -45,7 +45,7 @@ class ThreadRow(columns.Row, table=True):
     updated_at: datetime = Field(sa_column=columns.time())
 
 
-class TurnRow(columns.Row, table=True):
+class TurnRow(columns.OwnedRow, table=True):
     __tablename__ = "turns"
     __table_args__ = (
         columns.belongs_to("runs", "run_id"),
@@ -58,7 +58,7 @@ class TurnRow(columns.Row, table=True):
     position: int
 
 
-class MessageRow(columns.Row, table=True):
+class MessageRow(columns.OwnedRow, table=True):
     __tablename__ = "messages"
     __table_args__ = (
         columns.belongs_to("threads", "thread_id"),

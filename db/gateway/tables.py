@@ -35,7 +35,7 @@ class Vector(UserDefinedType[Any]):
 ischema_names["vector"] = Vector
 
 
-class ModelCallRow(columns.Row, table=True):
+class ModelCallRow(columns.OwnedRow, table=True):
     __tablename__ = "model_calls"
     __table_args__ = (
         Index("model_calls_by_time", "tenant_id", "created_at"),
@@ -74,7 +74,7 @@ class ModelCallRow(columns.Row, table=True):
     finished_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class AnswerCacheRow(columns.Row, table=True):
+class AnswerCacheRow(columns.OwnedRow, table=True):
     __tablename__ = "answer_cache"
     __table_args__ = (
         Index("answer_cache_by_scope", "tenant_id", "scope", "expires_at"),
@@ -103,7 +103,7 @@ class AnswerCacheRow(columns.Row, table=True):
     expires_at: datetime = Field(sa_column=columns.time())
 
 
-class EmbeddingRow(columns.Row, table=True):
+class EmbeddingRow(columns.OwnedRow, table=True):
     __tablename__ = "embeddings"
     model: str = Field(primary_key=True, sa_type=TextType)
     digest: str = Field(primary_key=True, sa_type=TextType)
@@ -111,7 +111,7 @@ class EmbeddingRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class BudgetRow(columns.Row, table=True):
+class BudgetRow(columns.OwnedRow, table=True):
     __tablename__ = "budgets"
     id: str = Field(primary_key=True, sa_type=TextType)
     scope: str = Field(sa_column=columns.text())
@@ -125,7 +125,7 @@ class BudgetRow(columns.Row, table=True):
     updated_at: datetime = Field(sa_column=columns.time())
 
 
-class BudgetSpendingRow(columns.Row, table=True):
+class BudgetSpendingRow(columns.OwnedRow, table=True):
     __tablename__ = "budget_spending"
     __table_args__ = (columns.belongs_to("budgets", "budget_id"),)
     budget_id: str = Field(primary_key=True, sa_type=TextType)
@@ -136,7 +136,7 @@ class BudgetSpendingRow(columns.Row, table=True):
     warned_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class RouteOverrideRow(columns.Row, table=True):
+class RouteOverrideRow(columns.OwnedRow, table=True):
     __tablename__ = "route_overrides"
     route: str = Field(primary_key=True, sa_type=TextType)
     value: dict[str, Any] = Field(sa_column=columns.json())
@@ -144,7 +144,7 @@ class RouteOverrideRow(columns.Row, table=True):
     changed_at: datetime = Field(sa_column=columns.time())
 
 
-class PromptVersionRow(columns.Row, table=True):
+class PromptVersionRow(columns.OwnedRow, table=True):
     __tablename__ = "prompt_versions"
     name: str = Field(primary_key=True, sa_type=TextType)
     version: int = Field(primary_key=True)
@@ -157,7 +157,7 @@ class PromptVersionRow(columns.Row, table=True):
     activated_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class AlertRow(columns.Row, table=True):
+class AlertRow(columns.OwnedRow, table=True):
     __tablename__ = "alerts"
     __table_args__ = (UniqueConstraint("tenant_id", "kind", "subject", "bucket"),)
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))

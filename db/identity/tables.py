@@ -22,7 +22,7 @@ class TenantRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class ApiKeyRow(columns.Row, table=True):
+class ApiKeyRow(columns.OwnedRow, table=True):
     __tablename__ = "api_keys"
     id: str = Field(primary_key=True, sa_type=Text)
     name: str = Field(sa_column=columns.text())
@@ -34,7 +34,7 @@ class ApiKeyRow(columns.Row, table=True):
     revoked_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class AuditRow(columns.Row, table=True):
+class AuditRow(columns.OwnedRow, table=True):
     __tablename__ = "audit_entries"
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     actor: str = Field(sa_column=columns.text())

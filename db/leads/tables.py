@@ -10,7 +10,7 @@ from sqlmodel import Field
 from db import columns
 
 
-class LeadRow(columns.Row, table=True):
+class LeadRow(columns.OwnedRow, table=True):
     __tablename__ = "leads"
     __table_args__ = (
         Index("leads_by_change", "tenant_id", "updated_at", "id"),
@@ -30,7 +30,7 @@ class LeadRow(columns.Row, table=True):
     updated_at: datetime = Field(sa_column=columns.time())
 
 
-class LeadEventRow(columns.Row, table=True):
+class LeadEventRow(columns.OwnedRow, table=True):
     __tablename__ = "lead_events"
     __table_args__ = (
         columns.belongs_to("leads", "lead_id"),
@@ -44,7 +44,7 @@ class LeadEventRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class ScoreRequestRow(columns.Row, table=True):
+class ScoreRequestRow(columns.OwnedRow, table=True):
     __tablename__ = "score_requests"
     lead_id: str = Field(primary_key=True, sa_type=Text)
     run_id: str | None = Field(sa_column=columns.text(nullable=True))

@@ -16,14 +16,14 @@ from sqlmodel import Field
 from db import columns
 
 
-class RunSpecRow(columns.Row, table=True):
+class RunSpecRow(columns.OwnedRow, table=True):
     __tablename__ = "run_specs"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
     spec: dict[str, Any] = Field(sa_column=columns.json())
 
 
-class RunRow(columns.Row, table=True):
+class RunRow(columns.OwnedRow, table=True):
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_by_time", "tenant_id", "created_at", "id"),
@@ -55,7 +55,7 @@ class RunRow(columns.Row, table=True):
     finished_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class RunEventRow(columns.Row, table=True):
+class RunEventRow(columns.OwnedRow, table=True):
     __tablename__ = "run_events"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)

@@ -10,7 +10,7 @@ from sqlmodel import Field
 from db import columns
 
 
-class ScoreRow(columns.Row, table=True):
+class ScoreRow(columns.OwnedRow, table=True):
     __tablename__ = "scores"
     __table_args__ = (
         Index("scores_by_lead", "tenant_id", "lead_id", "calculated_at"),
@@ -49,7 +49,7 @@ class ScoreRow(columns.Row, table=True):
     expires_at: datetime = Field(sa_column=columns.moment())
 
 
-class CurrentScoreRow(columns.Row, table=True):
+class CurrentScoreRow(columns.OwnedRow, table=True):
     __tablename__ = "current_scores"
     __table_args__ = (Index("current_scores_by_score", "tenant_id", "score", "lead_id"),)
     lead_id: str = Field(primary_key=True, sa_type=Text)
@@ -59,7 +59,7 @@ class CurrentScoreRow(columns.Row, table=True):
     calculated_at: datetime = Field(sa_column=columns.moment())
 
 
-class BatchFailureRow(columns.Row, table=True):
+class BatchFailureRow(columns.OwnedRow, table=True):
     __tablename__ = "batch_failures"
     run_id: str = Field(primary_key=True, sa_type=Text)
     lead_id: str = Field(primary_key=True, sa_type=Text)
@@ -68,7 +68,7 @@ class BatchFailureRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class BatchRow(columns.Row, table=True):
+class BatchRow(columns.OwnedRow, table=True):
     __tablename__ = "batches"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -89,7 +89,7 @@ class BatchRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class ScoringModelRow(columns.Row, table=True):
+class ScoringModelRow(columns.OwnedRow, table=True):
     __tablename__ = "scoring_models"
     __table_args__ = (
         Index(
@@ -126,7 +126,7 @@ class ScoringModelRow(columns.Row, table=True):
     retired_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class ScoringSettingsRow(columns.Row, table=True):
+class ScoringSettingsRow(columns.OwnedRow, table=True):
     __tablename__ = "scoring_settings"
     four_eyes: bool
     valid_hours: float = Field(sa_column=columns.double())
@@ -135,7 +135,7 @@ class ScoringSettingsRow(columns.Row, table=True):
     changed_at: datetime = Field(sa_column=columns.time())
 
 
-class ExperimentRow(columns.Row, table=True):
+class ExperimentRow(columns.OwnedRow, table=True):
     __tablename__ = "experiments"
     __table_args__ = (
         Index(
@@ -154,7 +154,7 @@ class ExperimentRow(columns.Row, table=True):
     stopped_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class CheckRow(columns.Row, table=True):
+class CheckRow(columns.OwnedRow, table=True):
     __tablename__ = "checks"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)

@@ -16,7 +16,7 @@ from sqlmodel import Field
 from db import columns
 
 
-class ToolCallRow(columns.Row, table=True):
+class ToolCallRow(columns.OwnedRow, table=True):
     __tablename__ = "tool_calls"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -36,7 +36,7 @@ class ToolCallRow(columns.Row, table=True):
     finished_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class DecisionRow(columns.Row, table=True):
+class DecisionRow(columns.OwnedRow, table=True):
     __tablename__ = "decisions"
     __table_args__ = (columns.belongs_to("runs", "run_id"),)
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -52,7 +52,7 @@ class DecisionRow(columns.Row, table=True):
     created_at: datetime = Field(sa_column=columns.time())
 
 
-class TodoRow(columns.Row, table=True):
+class TodoRow(columns.OwnedRow, table=True):
     __tablename__ = "todos"
     user_id: str = Field(primary_key=True, sa_type=Text)
     number: int = Field(primary_key=True)
@@ -62,7 +62,7 @@ class TodoRow(columns.Row, table=True):
     deleted_at: datetime | None = Field(sa_column=columns.time(nullable=True))
 
 
-class ToolEffectRow(columns.Row, table=True):
+class ToolEffectRow(columns.OwnedRow, table=True):
     __tablename__ = "tool_effects"
     key: str = Field(primary_key=True, sa_type=Text)
     result: dict[str, Any] = Field(sa_column=columns.json())

@@ -1,4 +1,4 @@
-"""What can go wrong with threads, messages and turns."""
+"""Errors of threads, messages and turns."""
 
 from domain.errors import Conflict, Invalid, NotFound, TooLarge
 

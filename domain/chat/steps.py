@@ -1,4 +1,4 @@
-"""Steps: one question to the model each, from the reference to what came of it."""
+"""Steps: one question to the model each, from the reference to the outcome."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from domain.tools.calls import PlannedCall
 
 class StepRef(Contract):
     """One step of a turn, counted from 1: one question to the model. `may_summarise`: a prompt
-    that is too long is answered with the wish for a summary, not with an error."""
+    that is too long asks for a summary instead of failing."""
 
     run: RunRef
     number: int
@@ -20,7 +20,8 @@ class StepRef(Contract):
 
 
 class CallVerdict(Contract):
-    """A tool call that a step asked for: its place `n` within the step, and whether to ask."""
+    """A tool call that the model asked for: its index `n` within the step, and the decision that a
+    person must take first."""
 
     n: int
     name: str
@@ -28,7 +29,7 @@ class CallVerdict(Contract):
 
 
 class StepVerdict(Contract):
-    """What a step came to: a few numbers, never the words.
+    """The outcome of a step: a few numbers, never the words.
 
     `closed`: the answer was final, and the turn was closed in the same transaction; otherwise
     there are calls to make, or a steered message waits for the next step. `summarise`: the prompt
@@ -46,20 +47,19 @@ class StepVerdict(Contract):
     note: str | None = None
 
 
-class Opening(Contract):
-    """What a step starts from. `verdict`: an earlier attempt finished it, nothing is to be done;
-    `stale_text`: an earlier attempt's words stand in the log and must be superseded."""
+class StepStart(Contract):
+    """The conversation that a step asks the model about. `has_stale_text`: an earlier attempt's
+    words stand in the log and must be superseded."""
 
-    verdict: StepVerdict | None
-    stale_text: bool
     user_id: str
     messages: tuple[PromptMessage, ...]
     summary: str | None = None
+    has_stale_text: bool = False
 
 
 class FinishedStep(Contract):
-    """All that a step came to, on its way into the database. `rest` was not streamed yet;
-    `supersede`: an earlier attempt's words still stand."""
+    """The whole outcome of a step, on its way into the database. `rest` was not streamed yet;
+    `supersede`: an earlier attempt's words still stand in the log."""
 
     completion: Completion
     calls: tuple[PlannedCall, ...]

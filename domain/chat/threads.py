@@ -15,7 +15,7 @@ MessageId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 class Policy(StrEnum):
-    """What a message does while another turn holds the thread's floor."""
+    """The effect of a message that comes while another turn holds the thread's floor."""
 
     QUEUE = "queue"  #: waits for its turn
     STEER = "steer"  #: joins the running turn at its next step

@@ -1,4 +1,4 @@
-"""Turns: what answers a message, from the message to the turn's result."""
+"""Turns: each answers a message, from its acceptance to its result."""
 
 from domain.base import Contract
 from domain.chat.threads import MessageId, Policy
@@ -7,8 +7,8 @@ from domain.runs.runs import Outcome, RunRef, RunSpec
 
 
 class TurnLimits(Contract):
-    """How far a turn may go, by the settings of the moment when its message was accepted. The time
-    that people take to decide is not the turn's."""
+    """Limits of a turn, by the settings of the moment when its message was accepted. The time that
+    people take to decide is not the turn's."""
 
     max_steps: int
     limit_seconds: float
@@ -46,15 +46,15 @@ class TurnInput(TurnLimits):
 
 
 class TurnResult(Contract):
-    """How a turn ended."""
+    """The end of a turn."""
 
     outcome: Outcome
     steps: int
 
 
 class FloorState(Contract):
-    """Whether a turn has the floor, and who has it instead; `finished`: it has ended, by somebody
-    else's hand."""
+    """The floor of a thread as one turn sees it: its own, or another holder's. `finished`: the turn
+    has ended, by somebody else's hand."""
 
     has_floor: bool
     finished: bool

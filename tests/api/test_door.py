@@ -243,5 +243,5 @@ class TestPublic:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header of a token."""
+    """Return the header of a token."""
     return {"Authorization": f"Bearer {token}"}

@@ -85,21 +85,21 @@ class Step:
         return origin(self.tenant, run_id="turn.a.b", step=self._number, attempt=self._attempt)
 
     async def refused(self, text: str, **more: Any) -> tuple[str, bool]:
-        """How the next attempt fails, and whether another one may follow."""
+        """Return how the next attempt fails, and whether another one may follow."""
         asked = question(text, **({"max_output": 5} | more))
         failure = await refusal_of(self._gateway, asked, self.next_attempt())
         assert failure is not None
         return failure.code, failure.retryable
 
     async def fails_for_ever(self, **more: Any) -> list[bool]:
-        """Whether another attempt may follow, after each of as many failures as are allowed."""
+        """Return, for each of the failures that are allowed, whether another attempt may follow."""
         codes = [await self.refused(FAILS, **more) for _ in range(MAX_MODEL_FAILURES)]
         assert {code for code, _ in codes} == {"model_unavailable"}
         return [retryable for _, retryable in codes]
 
     @asynccontextmanager
     async def speaking(self, text: str) -> AsyncIterator[None]:
-        """An attempt that has said something; it is given up at the end of the block."""
+        """Begin an attempt that has said something; it is given up at the end of the block."""
         asked = question(text, max_output=5)
         async with aclosing(self._gateway.stream(asked, self.next_attempt())) as parts:
             async for part in parts:
@@ -189,7 +189,7 @@ class TestLeads:
 
 @asynccontextmanager
 async def scorers_on(settings: Settings, gateway: LiteLLMGateway) -> AsyncIterator[Scorers]:
-    """Scorers as a worker has them."""
+    """Build scorers as a worker has them."""
     database = database_of(settings)
     await database.open()
     try:
@@ -202,7 +202,7 @@ async def scorers_on(settings: Settings, gateway: LiteLLMGateway) -> AsyncIterat
 async def failure_of(
     scorers: Scorers, team: Team, lead: str, model: str, attempt: int
 ) -> ModelFailed:
-    """Why a model gave a lead no score in an attempt of a batch."""
+    """Return why a model gave a lead no score in an attempt of a batch."""
     task = LeadJob(Subject(lead, {}), "", [Assignment(model, "", visible=True)])
     who = CallOrigin(
         tenant_id=team.tenant,

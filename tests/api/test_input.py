@@ -50,7 +50,7 @@ CURSORS: list[Any] = [
 
 
 def cursor_of(parts: Any) -> str:
-    """A cursor that has the form of ours."""
+    """Return a cursor that has the form of ours."""
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
@@ -74,7 +74,7 @@ def ann(stack: Stack, place: dict[str, str]) -> Iterator[Api]:
 
 
 def may_be_empty(endpoint: Endpoint) -> bool:
-    """Whether an endpoint does well without a body."""
+    """Return whether an endpoint does well without a body."""
     return endpoint.name == f"POST {THREADS}" or endpoint.path.endswith("/pause")
 
 
@@ -307,7 +307,7 @@ def send(api: Api, place: dict[str, str], path: str, body: Any) -> Any:
 
 
 def listing(path: str, place: dict[str, str]) -> str:
-    """The address of a listing."""
+    """Return the address of a listing."""
     return f"{THREADS}/{place['thread_id']}/messages" if path == "messages" else path
 
 

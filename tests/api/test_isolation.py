@@ -77,7 +77,7 @@ def rows(stack: Stack) -> dict[str, int]:
 
 
 def tables_with_data(stack: Stack) -> list[str]:
-    """All tables that the catalogue knows, but for the two that are nobody's."""
+    """Return all tables that the catalogue knows, but for the two that are nobody's."""
     query = """
         SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
         WHERE relkind IN ('r', 'p', 'm', 'f') AND nspname !~ '^(pg_|information_schema)'
@@ -87,7 +87,7 @@ def tables_with_data(stack: Stack) -> list[str]:
 
 
 def count_of(stack: Stack, table: str) -> int:
-    """How many rows of a table are the victim's."""
+    """Count the rows of a table that are the victim's."""
     query = SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(Identifier(table))
     with as_owner(stack) as owner:
         row = owner.execute(query, [TENANT]).fetchone()
@@ -289,14 +289,14 @@ class TestConnections:
 
 
 async def nothing(database: Database) -> None:
-    """A transaction that asks one thing."""
+    """Run a transaction that asks one thing."""
     async with database.transaction(TENANT) as connection:
         await connection.execute("SELECT pg_sleep(0.001)")
 
 
 @asynccontextmanager
 async def opened(stack: Stack, connections: int = 2) -> AsyncIterator[Database]:
-    """The application's own way to the database."""
+    """Open the application's own way to the database."""
     settings = settings_of(stack).model_copy(update={"database_connections": connections})
     database = database_of(settings)
     await database.open()
@@ -307,7 +307,7 @@ async def opened(stack: Stack, connections: int = 2) -> AsyncIterator[Database]:
 
 
 def claims(stack: Stack) -> dict[str, str | None]:
-    """What an attacker may try to pass for the victim's seal."""
+    """Return what an attacker may try to pass for the victim's seal."""
     wrong = hmac.new(b"guess", TENANT.encode(), "sha256").hexdigest()
     own = seal_of(stack, STRANGER)
     return {
@@ -324,7 +324,7 @@ def claims(stack: Stack) -> dict[str, str | None]:
 
 
 def visible(stack: Stack, names: Iterable[str], claim: str | None) -> dict[str, int]:
-    """How many of the victim's rows the application sees with this claim."""
+    """Count the victim's rows that the application sees with this claim."""
     seen = {}
     with as_application(stack) as connection:
         _claim(connection, claim)
@@ -335,7 +335,7 @@ def visible(stack: Stack, names: Iterable[str], claim: str | None) -> dict[str, 
 
 
 def touched(stack: Stack, names: Iterable[str], claim: str | None) -> dict[str, int]:
-    """How many of the victim's rows an update and a delete with this claim would change."""
+    """Count the victim's rows that an update and a delete with this claim would change."""
     changed = dict.fromkeys(names, 0)
     with as_application(stack) as connection:
         _claim(connection, claim)

@@ -17,7 +17,7 @@ _PARAMETER = re.compile(r"%(?:\((\w+)\))?s")
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """The SQL constants of all modules, by their address."""
+    """Yield the SQL constants of all modules, by their address."""
     for module in pkgutil.walk_packages(db.__path__, "db."):
         if module.name.startswith("db.migrations"):
             continue
@@ -27,7 +27,7 @@ def statements() -> Iterator[tuple[str, str]]:
 
 
 def numbered(statement: str) -> str:
-    """The statement with the server's numbers for the driver's parameters, named or not."""
+    """Return the statement with the server's numbers for the driver's parameters, named or not."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:

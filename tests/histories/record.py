@@ -37,7 +37,7 @@ class Recorder:
         return self._say(WORDS).run_id
 
     def tools(self) -> str:
-        """Three calls at once, then the answer."""
+        """Make three calls at once, then answer."""
         calls = [{"name": "add_task", "arguments": {"title": f"{WORDS} {n}"}} for n in range(2)]
         calls.append({"name": "list_tasks", "arguments": {}})
         self.stack.script(queue=[{"tool_calls": calls}])
@@ -59,21 +59,21 @@ class Recorder:
         return self._ambiguous("deny")
 
     def queued(self) -> str:
-        """It waited for another turn."""
+        """Wait for another turn."""
         thread = self._api.thread()
         self._say(SLOWLY, thread)
         return self._say(WORDS, thread).run_id
 
     def interrupting(self) -> str:
-        """It stopped another turn."""
+        """Stop another turn."""
         return self._interruption()[1]
 
     def interrupted(self) -> str:
-        """Another turn stopped it."""
+        """Be stopped by another turn."""
         return self._interruption()[0]
 
     def steered(self) -> str:
-        """A message joined it at its second step."""
+        """Be joined by a message at the second step."""
         thread = self._api.thread()
         running = self._say(SLOWLY, thread)
         running.sees(_SPEAKING)
@@ -93,7 +93,7 @@ class Recorder:
         return self._say(f"[[once:reset_mid]] {WORDS}").run_id
 
     def exhausted(self) -> str:
-        """It was still calling tools at its last step, where it may not."""
+        """Still call tools at the last step, where it may not."""
         call = {"tool_calls": [{"name": "list_tasks", "arguments": {}}]}
         self.stack.script(queue=[call] * 3)
         return self._say(WORDS).run_id
@@ -102,7 +102,7 @@ class Recorder:
         return self._say(f"[[fault:hang]] {WORDS}").run_id
 
     def summarised(self) -> str:
-        """What came before was summed up in a step of its own."""
+        """Sum up what came before in a step of its own."""
         thread = self._api.thread()
         self._api.ask(WORDS, thread)
         return self._say(f"[[once:context_too_long]] {WORDS}", thread).run_id
@@ -114,7 +114,7 @@ class Recorder:
         return poor.say(poor.thread(), WORDS)
 
     def degraded(self) -> str:
-        """All deployments were down, and the route's fallback answered."""
+        """Answer by the route's fallback: all deployments are down."""
         boss, route = self.stack.client("boss", "admin"), "/api/v1/models/routes/chat"
         body = {"deployments": ["default"], "fallback": "Later."}
         boss.put(route, json=body).raise_for_status()
@@ -123,7 +123,7 @@ class Recorder:
         return run
 
     def outcome(self, run: str) -> str:
-        """How a run ended."""
+        """Return how a run ended."""
         return str(self.stack.client("boss", "admin").run(run)["outcome"])
 
     def _say(self, text: str, thread: str | None = None, **more: Any) -> Screen:
@@ -135,7 +135,7 @@ class Recorder:
         return screen.run_id
 
     def _ambiguous(self, verdict: str) -> str:
-        """The tool's server dies in the call."""
+        """Let the tool's server die in the call."""
         screen = self._say("call odd_die {}")
         decide(self._api, screen.run_id, requested(screen), "approve")
         question = requested(screen, 2)
@@ -180,12 +180,12 @@ BRANCHES: dict[str, dict[str, str]] = {
 
 
 def file_of(workflow: str, branch: str) -> Path:
-    """Where a branch's history is kept."""
+    """Return the file of a branch's history."""
     return HISTORIES / f"{workflow}.{branch}.json"
 
 
 def scrubbed(history: WorkflowHistory) -> str:
-    """A history as JSON, without the machine's names and paths."""
+    """Return a history as JSON, without the machine's names and paths."""
     text = _IDENTITY.sub("worker@host", history.to_json())
     return json.dumps(_without_traces(json.loads(text)), indent=1) + "\n"
 
@@ -197,7 +197,7 @@ def _without_traces(value: Any) -> Any:
 
 
 async def ended(address: str, run: str) -> WorkflowHistory:
-    """The history of a run's workflow, once it has ended."""
+    """Return the history of a run's workflow, once it has ended."""
     client = await Client.connect(address)
     handle = client.get_workflow_handle(names.workflow_id("default", run))
     await asyncio.wait_for(handle.result(), 120)

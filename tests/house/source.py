@@ -12,29 +12,35 @@ FOLDERS = ("domain", "workflows", "activities", "adapters", "db", "workers", "ap
 
 @cache
 def tracked(pattern: str = "*") -> list[Path]:
-    """Files that git knows or would add."""
+    """List the files that git knows or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for name in listed.splitlines() if (path := ROOT / name).is_file()]
 
 
 def ours() -> list[Path]:
-    """The modules of the product."""
+    """List the modules of the product."""
     return [path for path in tracked("*.py") if name(path).split("/")[0] in FOLDERS]
 
 
+def project() -> list[Path]:
+    """List the modules of the product, of what tests it and of what measures it."""
+    rooms = (*FOLDERS, "testing", "benchmarks")
+    return [path for path in tracked("*.py") if name(path).split("/")[0] in rooms]
+
+
 def name(path: Path) -> str:
-    """A file's path in the repository."""
+    """Return a file's path in the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """A module's syntax."""
+    """Return a module's syntax."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
 def nodes(path: Path) -> list[ast.AST]:
-    """All that a module's syntax consists of."""
+    """Return all nodes of a module's syntax."""
     return list(ast.walk(tree(path)))

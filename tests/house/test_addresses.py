@@ -12,7 +12,7 @@ _LISTED = Path(__file__).with_name("addresses.toml")
 
 
 def listed() -> dict[str, set[str]]:
-    """The addresses that may be, by noun, or by layer for what belongs to no noun."""
+    """Return the addresses that may be, by noun, or by layer for what belongs to no noun."""
     tables: dict[str, Any] = tomllib.loads(_LISTED.read_text("utf-8"))
     parts = {
         noun: {f"{layer}/{noun}/{part}" for part, layers in own.items() for layer in layers}
@@ -22,8 +22,8 @@ def listed() -> dict[str, set[str]]:
     return parts | flat
 
 
-def found() -> dict[str, set[str]]:
-    """The addresses that there are."""
+def existing() -> dict[str, set[str]]:
+    """Return the addresses that there are."""
     addresses: dict[str, set[str]] = defaultdict(set)
     for path in ours():
         layer, *inner, _ = name(path).split("/")
@@ -34,14 +34,14 @@ def found() -> dict[str, set[str]]:
 
 class TestAddresses:
     def test_every_module_stands_where_the_list_has_it(self) -> None:
-        have, may = found(), listed()
+        have, may = existing(), listed()
 
         assert sum(map(len, have.values())) > 200
         strays = {key: sorted(have[key] - may.get(key, set())) for key in have}
         assert {key: paths for key, paths in strays.items() if paths} == {}
 
     def test_the_list_has_nothing_that_is_gone(self) -> None:
-        have, may = found(), listed()
+        have, may = existing(), listed()
 
         gone = {key: sorted(may[key] - have.get(key, set())) for key in may}
         assert {key: paths for key, paths in gone.items() if paths} == {}

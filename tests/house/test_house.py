@@ -17,9 +17,9 @@ import pytest
 from testing.api_routes import PUBLIC, endpoints
 from testing.stack import ROOT
 from tests.house.source import FOLDERS, name, nodes, ours, tracked, tree
-from workers.fleet import QUEUES, Wired
+from workers.fleet import QUEUES, FleetActivities
 
-# Settings are read once; LiteLLM is told a default before it is imported; commands start others.
+# Settings are read once; LiteLLM gets a default before it is imported; commands start others.
 MAY_READ_THE_ENVIRONMENT = re.compile(r"domain/settings|adapters/litellm|cli/.*")
 # Nothing of these loads what calls models.
 LIGHT = ("domain", "workflows", "activities", "api", "db")
@@ -41,7 +41,7 @@ NAMES = {
 
 
 def public(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, ast.stmt]]:
-    """The public functions and classes of a module."""
+    """Yield the public functions and classes of a module."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if node.name.startswith("_"):
@@ -51,7 +51,8 @@ def public(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, ast.st
 
 @cache
 def loaded() -> dict[str, list[str]]:
-    """What importing all modules of a layer, after those before it, has loaded that is heavy."""
+    """Return what importing all modules of a layer, after those before it, has loaded that is
+    heavy."""
     modules = {
         folder: [
             name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -67,8 +68,8 @@ def loaded() -> dict[str, list[str]]:
         "print(json.dumps(found))"
     )
     command = [sys.executable, "-c", code]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found: dict[str, list[str]] = json.loads(said.stdout)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, list[str]] = json.loads(ran.stdout)
     return found
 
 
@@ -186,10 +187,11 @@ class TestCode:
 
 
 def fleet() -> list[Callable[..., Any]]:
-    """Every activity that a role registers."""
-    kinds = {field.name: field.type for field in fields(Wired)}
-    wired = Wired(**{name: object.__new__(kind) for name, kind in kinds.items()})  # type: ignore[arg-type]
-    return [activity for post in QUEUES for activity in post.activities(wired)]
+    """Return every activity that a role registers."""
+    kinds = {field.name: field.type for field in fields(FleetActivities)}
+    made = {name: object.__new__(kind) for name, kind in kinds.items()}  # type: ignore[arg-type]
+    activities = FleetActivities(**made)
+    return [activity for spec in QUEUES for activity in spec.activities(activities)]
 
 
 class TestNames:
@@ -210,14 +212,14 @@ class TestNames:
     def test_the_names_that_temporal_stores_are_the_committed_ones(self) -> None:
         from domain import names
 
-        workflows = [workflow for post in QUEUES for workflow in post.workflows]
+        workflows = [workflow for spec in QUEUES for workflow in spec.workflows]
         definitions = [vars(workflow)["__temporal_workflow_definition"] for workflow in workflows]
 
         assert {
             "workflows": {definition.name for definition in definitions},
             "signals": {signal for definition in definitions for signal in definition.signals},
             "activities": {activity.__name__ for activity in fleet()},
-            "queues": {post.queue.value for post in QUEUES},
+            "queues": {spec.queue.value for spec in QUEUES},
             "attributes": {key.name for key in names.SEARCH_ATTRIBUTES},
         } == NAMES
         assert len(workflows) == len(NAMES["workflows"])

@@ -35,7 +35,7 @@ _ARROW = re.compile(r"^\s*(\S+) --> (\S+): (\w+)\s*$", re.MULTILINE)
 
 
 def texts(source: str) -> Iterator[str]:
-    """All strings of a module; what an f-string puts in is left out."""
+    """Yield all strings of a module; what an f-string puts in is left out."""
     inner: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.JoinedStr):
@@ -47,7 +47,7 @@ def texts(source: str) -> Iterator[str]:
 
 
 def states_set(source: str) -> set[str]:
-    """The columns of a run's state that a module's SQL sets; all of them by an insert."""
+    """Return the columns of a run's state that a module's SQL sets; all of them by an insert."""
     found: set[str] = set()
     for text in texts(source):
         for assignments in _UPDATE.findall(text):
@@ -58,7 +58,7 @@ def states_set(source: str) -> set[str]:
 
 
 def sources() -> dict[str, str]:
-    """Every module but tests, which may make rows that the product would not."""
+    """Return every module but tests, which may make rows that the product would not."""
     modules = (path for path in tracked("*.py") if not name(path).startswith("tests/"))
     return {name(path): Path(path).read_text("utf-8") for path in modules}
 

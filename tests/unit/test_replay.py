@@ -73,7 +73,7 @@ class TestRecordedHistories:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text of a history, and what is behind its base64."""
+    """Yield every text of a history, and what is behind its base64."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name in ("data", "encodedAttributes") and isinstance(inner, str):

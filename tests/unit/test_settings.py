@@ -70,7 +70,7 @@ class TestVerb:
 
 
 def perdure_settings(environ: dict[str, str]) -> str:
-    """What `perdure settings` prints."""
+    """Return what `perdure settings` prints."""
     answer = run(environ)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout

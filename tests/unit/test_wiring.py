@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def kinds(dependant: Dependant) -> Iterator[type]:
-    """The types that a route asks for, and those that its dependencies ask for."""
+    """Return the types that a route asks for, and those that its dependencies ask for."""
     for dependency in dependant.dependencies:
         kind = getattr(dependency.call, "kind", None)
         yield from [kind] if isinstance(kind, type) else []

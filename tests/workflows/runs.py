@@ -58,7 +58,7 @@ class Run(Generic[Result]):
     handle: WorkflowHandle[Any, Result]
 
     async def result(self) -> Result:
-        """What its workflow returns, whichever history it ends in; raises if it fails."""
+        """Return what its workflow returns, whichever history it ends in; raises if it fails."""
         return await asyncio.wait_for(self.handle.result(), SECONDS)
 
     async def cancel(self) -> None:
@@ -74,7 +74,7 @@ class Run(Generic[Result]):
                     return
 
     async def signals(self) -> list[str]:
-        """The names of the signals that it was sent."""
+        """Return the names of the signals that it was sent."""
         events = (await self.handle.fetch_history()).events
         return [
             event.workflow_execution_signaled_event_attributes.signal_name
@@ -83,7 +83,7 @@ class Run(Generic[Result]):
         ]
 
     async def found_by(self) -> Outcome:
-        """The outcome by which Temporal's search finds the run."""
+        """Return the outcome by which Temporal's search finds the run."""
         attributes = (await self.handle.describe()).typed_search_attributes
         return Outcome(attributes[names.OUTCOME])
 
@@ -102,7 +102,7 @@ class Runs:
         self,
         workflow: Callable[..., Any],
         run_id: str,
-        asked: object,
+        input: object,
         *,
         hurried: bool = False,
         **more: Any,
@@ -112,7 +112,7 @@ class Runs:
         client = self._hurried if hurried else self._client
         workflow_id = names.workflow_id(TENANT, run_id)
         handle = await client.start_workflow(
-            workflow, asked, id=workflow_id, task_queue=self.queue, **more
+            workflow, input, id=workflow_id, task_queue=self.queue, **more
         )
         self._started.append(handle)
         return Run(run_id, handle)
@@ -128,13 +128,13 @@ class Runs:
 async def working(
     address: str, workflows: Sequence[type], activities: Activities, **others: Activities
 ) -> AsyncIterator[Runs]:
-    """A worker as in production, but for the sandbox, which tells when a workflow does what it may
-    not. `others`: activities that are called on queues of their own."""
+    """Run a worker as in production, but for the sandbox, which reports a workflow that does what
+    it may not. `others`: activities that are called on queues of their own."""
     client = await Client.connect(address, data_converter=pydantic_data_converter)
     runs = Runs(client)
-    posts = {runs.queue: activities, **others}
+    queues = {runs.queue: activities, **others}
     async with AsyncExitStack() as stack:
-        for queue, its_activities in posts.items():
+        for queue, its_activities in queues.items():
             worker = Worker(
                 client,
                 task_queue=queue,

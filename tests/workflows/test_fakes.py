@@ -13,11 +13,11 @@ from activities.scoring.trainings import TrainingActivities
 from activities.tools.calls import ToolActivities
 from tests.workflows.chat.activities import FakeActivities as FakeChat
 from tests.workflows.scoring.activities import FakeActivities as FakeScoring
-from workers.fleet import QUEUES, Wired
+from workers.fleet import QUEUES, FleetActivities
 
 _DEFINITION = "__temporal_activity_definition"
 REAL = cast(
-    "Wired",
+    "FleetActivities",
     SimpleNamespace(
         turns=TurnActivities,
         steps=StepActivities,
@@ -32,7 +32,7 @@ REAL = cast(
 
 
 def shape(activity: Any) -> tuple[Any, Any]:
-    """What an activity takes and gives."""
+    """Return what an activity takes and returns."""
     definition = vars(activity)[_DEFINITION]
     return definition.arg_types, definition.ret_type
 

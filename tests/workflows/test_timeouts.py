@@ -18,7 +18,7 @@ _HOUR = timedelta(hours=1)
 
 @activity.defn
 async def fail_once() -> float:
-    """How many seconds of silence the second attempt is allowed."""
+    """Return how many seconds of silence the second attempt is allowed."""
     if activity.info().attempt == 1:
         raise ApplicationError("not yet")
     allowed = activity.info().heartbeat_timeout

@@ -53,17 +53,17 @@ class ChatTurn:
 
     @workflow.signal
     def give_floor(self) -> None:
-        """The turn before this one has ended."""
+        """Let the turn begin: the one before it has ended."""
         self._floor_given = True
 
     @workflow.signal
     def decided(self, decision_id: str) -> None:
-        """A person has answered; the record says what."""
+        """Note that a person has answered; the record says what."""
         self._decided.add(decision_id)
 
     @workflow.signal
     def interrupt(self) -> None:
-        """Another message wants the floor: stop, and keep what was said so far."""
+        """Stop, and keep what was said so far: another message is to be answered."""
         self._interrupted = True
         if self._work is not None:
             self._work.cancel()
@@ -254,7 +254,7 @@ class ChatTurn:
             await self._signal(next_run, ChatTurn.give_floor.__name__)
 
     async def _signal(self, run_id: str, signal: str) -> None:
-        """A wake-up call; if nobody hears it, the other turn's own timer finds out."""
+        """Wake another turn up; if the signal is lost, that turn's own timer finds out."""
         workflow_id = names.workflow_id(self._input.run.tenant_id, run_id)
         try:
             await workflow.get_external_workflow_handle(workflow_id).signal(signal)

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from activities.chat import context
-from domain.errors import ModelFailed
 from domain.gateway.completions import PromptMessage, ToolCall
+from domain.gateway.errors import ContextTooLong
 from testing.problems import problem
 from testing.prompts import prompts
 from testing.stack import Api, Stack
@@ -62,9 +62,9 @@ class TestSummary:
         thread = api.thread()
         api.ask("My name is Zoe and I am allergic to nuts.", thread)
         api.ask(LONG, thread)
-        place = f"/api/v1/threads/{thread}/messages"
+        url = f"/api/v1/threads/{thread}/messages"
         pinned = api.messages(thread)[0]
-        assert api.put(f"{place}/{pinned['id']}/pin").status_code == 204
+        assert api.put(f"{url}/{pinned['id']}/pin").status_code == 204
         last = f"{LONG} cook for me {uuid4().hex}"
 
         api.ask(last, thread)
@@ -72,9 +72,9 @@ class TestSummary:
         (prompt,) = prompts(stack, last)
         assert prompt[1]["content"] == pinned["text"]
         assert api.messages(thread)[0]["pinned"]
-        assert api.delete(f"{place}/{pinned['id']}/pin").status_code == 204
+        assert api.delete(f"{url}/{pinned['id']}/pin").status_code == 204
         assert not api.messages(thread)[0]["pinned"]
-        problem(api.put(f"{place}/nothing/pin"), 404)
+        problem(api.put(f"{url}/nothing/pin"), 404)
 
     def test_a_providers_own_limit_leads_the_same_way_once(self, api: Api) -> None:
         thread = api.thread()
@@ -96,8 +96,8 @@ class TestSummary:
 
         calls = api.get("/api/v1/usage/calls", params={"run": run}).json()["items"]
 
-        told = [(call["feature"], call["status"], call["prompt"]) for call in calls[::-1]]
-        assert told == [
+        features = [(call["feature"], call["status"], call["prompt"]) for call in calls[::-1]]
+        assert features == [
             ("chat", "context_too_long", "chat"),
             ("summarise", "ok", "summarise"),
             ("chat", "ok", "chat"),
@@ -140,21 +140,19 @@ class TestFit:
     )
 
     def test_the_oldest_results_are_left_out_first(self) -> None:
-        kept = context.fitted(self.MESSAGES, 520, words)
+        fitting = context.without_old_results(self.MESSAGES, 520, words)
 
-        assert kept is not None
-        texts = [message.text for message in kept if message.role == "tool"]
+        assert fitting is not None
+        texts = [message.text for message in fitting if message.role == "tool"]
         assert texts[0] == "[result left out: 800 characters]"
         assert texts[1:] == ["middle " * 200, "new " * 200]
 
     def test_the_results_of_the_last_step_stay(self) -> None:
-        assert context.fitted(self.MESSAGES, 100, words) is None
-        kept = context.fitted(self.MESSAGES, 320, words)
-        assert kept is not None
-        assert kept[-1].text == "new " * 200
+        assert context.without_old_results(self.MESSAGES, 100, words) is None
+        fitting = context.without_old_results(self.MESSAGES, 320, words)
+        assert fitting is not None
+        assert fitting[-1].text == "new " * 200
 
     def test_what_cannot_be_cut_any_more_is_an_error(self) -> None:
-        with pytest.raises(ModelFailed) as failure:
-            context.clipped(self.MESSAGES, 10, words)
-
-        assert (failure.value.code, failure.value.retryable) == ("context_too_long", False)
+        with pytest.raises(ContextTooLong):
+            context.clip(self.MESSAGES, 10, words)

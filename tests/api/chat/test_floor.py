@@ -22,12 +22,12 @@ def api(stack: Stack) -> Api:
 
 
 def slow(seconds: float, marker: str = "") -> str:
-    """A text that is answered in so many seconds, word by word."""
+    """Return a text that is answered in so many seconds, word by word."""
     return f"[[fault:slow_drip chunks={int(seconds * 50)} chunk_delay=0.02]] {marker}".strip()
 
 
 def speaking(api: Api, run: str) -> list[Event]:
-    """The run's events until it says something."""
+    """Read the run's events until it says something."""
     seen = []
     for event in api.events(run):
         seen.append(event)
@@ -44,12 +44,12 @@ def cancel(api: Api, run: str) -> list[Event]:
 
 
 def outcome(api: Api, run: str) -> str:
-    """How a run ended."""
+    """Return how a run ended."""
     return str(api.finish(run)[-1].data["outcome"])
 
 
 def texts(api: Api, thread: str) -> list[str]:
-    """What was said in a thread."""
+    """Return what was said in a thread."""
     return [message["text"] for message in api.messages(thread)]
 
 

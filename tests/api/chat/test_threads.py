@@ -23,32 +23,32 @@ def user(stack: Stack) -> Api:
 
 
 def create(api: Api, title: str = "") -> dict[str, Any]:
-    """A new thread, as the API shows it."""
-    shown: dict[str, Any] = api.post(THREADS, json={"title": title}).raise_for_status().json()
-    return shown
+    """Create a thread and return it."""
+    row: dict[str, Any] = api.post(THREADS, json={"title": title}).raise_for_status().json()
+    return row
 
 
 def change(api: Api, thread: str, **fields: Any) -> dict[str, Any]:
-    """A changed thread, as the API shows it."""
+    """Change a thread and return it."""
     answer = api.patch(f"{THREADS}/{thread}", json=fields)
-    shown: dict[str, Any] = answer.raise_for_status().json()
-    return shown
+    row: dict[str, Any] = answer.raise_for_status().json()
+    return row
 
 
 def read(api: Api, thread: str) -> dict[str, Any]:
-    """A thread, as the API shows it."""
-    shown: dict[str, Any] = api.get(f"{THREADS}/{thread}").raise_for_status().json()
-    return shown
+    """Return a thread."""
+    row: dict[str, Any] = api.get(f"{THREADS}/{thread}").raise_for_status().json()
+    return row
 
 
-def found(api: Api, **query: Any) -> list[str]:
-    """The ids of one page of threads."""
+def find(api: Api, **query: Any) -> list[str]:
+    """Return the ids of one page of threads."""
     page = api.get(THREADS, params=query).raise_for_status().json()
     return [item["id"] for item in page["items"]]
 
 
 def pages(api: Api, url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
-    """A listing, page by page."""
+    """Yield a listing, page by page."""
     query: dict[str, Any] = {"limit": limit}
     while True:
         page = api.get(url, params=query).raise_for_status().json()
@@ -60,12 +60,12 @@ def pages(api: Api, url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
 
 class TestCreate:
     def test_a_thread_is_its_users_and_can_be_read(self, user: Api) -> None:
-        made = create(user, "  Plans \n for  May ")
+        thread = create(user, "  Plans \n for  May ")
 
-        assert made["title"] == "Plans for May"
-        assert made["archived"] is False
-        assert made["user_id"].startswith("user-")
-        assert read(user, made["id"]) == made
+        assert thread["title"] == "Plans for May"
+        assert thread["archived"] is False
+        assert thread["user_id"].startswith("user-")
+        assert read(user, thread["id"]) == thread
 
     def test_it_needs_no_body(self, user: Api) -> None:
         answer = user.post(THREADS)
@@ -79,11 +79,11 @@ class TestFind:
         self, user: Api
     ) -> None:
         first, second = user.thread(), user.thread()
-        assert found(user) == [second, first]
+        assert find(user) == [second, first]
 
         user.ask("hello", first)
 
-        assert found(user) == [first, second]
+        assert find(user) == [first, second]
 
     def test_the_search_looks_into_titles_questions_and_answers(self, user: Api) -> None:
         titled = create(user, "The Quarterly report")["id"]
@@ -91,10 +91,10 @@ class TestFind:
         user.ask("when is QUARTER day?", asked)
         other = create(user, "Something else")["id"]
 
-        assert set(found(user, search="quarter")) == {titled, asked}
-        assert found(user, search="Answer") == [asked]
-        assert found(user, search="nowhere") == []
-        assert set(found(user, search="")) == {titled, asked, other}
+        assert set(find(user, search="quarter")) == {titled, asked}
+        assert find(user, search="Answer") == [asked]
+        assert find(user, search="nowhere") == []
+        assert set(find(user, search="")) == {titled, asked, other}
 
     @pytest.mark.parametrize("text", ["100%", "a_b", "back\\slash", "it's", "%", "_", "\\"])
     def test_the_search_takes_signs_literally(self, user: Api, text: str) -> None:
@@ -103,16 +103,16 @@ class TestFind:
             create(user, "100 a-b back it")["id"],
         )
 
-        assert found(user, search=text) == [titled]
-        assert plain in found(user)
+        assert find(user, search=text) == [titled]
+        assert plain in find(user)
 
     def test_archived_threads_are_listed_apart(self, user: Api) -> None:
         kept, put_away = user.thread(), user.thread()
         change(user, put_away, archived=True)
 
-        assert found(user) == [kept]
-        assert found(user, archived="true") == [put_away]
-        assert found(user, archived="any") == [put_away, kept]
+        assert find(user) == [kept]
+        assert find(user, archived="true") == [put_away]
+        assert find(user, archived="any") == [put_away, kept]
 
     def test_pages_neither_repeat_nor_skip_while_new_threads_arrive(self, user: Api) -> None:
         old = [user.thread() for _ in range(23)]
@@ -166,7 +166,7 @@ class TestTitle:
 
 
 def call_statuses(stack: Stack, tenant: str, run: str) -> list[str]:
-    """How the model calls of a run ended."""
+    """Return how the model calls of a run ended."""
     query = "SELECT status FROM model_calls WHERE tenant_id = %s AND run_id = %s"
     with as_owner(stack) as owner:
         return [status for (status,) in owner.execute(query, [tenant, run])]
@@ -247,5 +247,5 @@ class TestMessages:
 
 
 def last_call(stack: Stack, text: str) -> dict[str, Any]:
-    """The provider's last request for this text, if it had one."""
+    """Return the provider's last request for this text, if it had one."""
     return next((entry for entry in stack.journal()[::-1] if entry["user_text"] == text), {})

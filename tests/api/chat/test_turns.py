@@ -23,12 +23,12 @@ def api(stack: Stack) -> Api:
 
 
 def calls_of(events: list[Event]) -> list[dict[str, Any]]:
-    """How the run's tool calls ended."""
+    """Return how the run's tool calls ended."""
     return [event.data for event in events if event.type == "tool.finished"]
 
 
 def tasks(api: Api) -> list[str]:
-    """The titles of the user's tasks, as the tool says them."""
+    """Return the titles of the user's tasks, as the tool says them."""
     (call,) = calls_of(api.ask("call list_tasks {}"))
     return [task["title"] for task in json.loads(call["result"])["tasks"]]
 
@@ -49,15 +49,15 @@ class TestTurn:
         run = api.say(thread, "hello")
         events = api.finish(run)
 
-        shown = api.run(run)
+        row = api.run(run)
 
-        assert (shown["status"], shown["outcome"], shown["error"]) == ("finished", "answered", None)
-        assert (shown["kind"], shown["subject_id"]) == ("turn", thread)
-        assert shown["last_seq"] == len(events)
-        assert shown["steps"] == events[-1].data["steps"] == 1
-        assert shown["usage"] == events[-1].data["usage"]
-        assert shown["usage"]["input_tokens"] == 10
-        assert shown["usage"]["output_tokens"] > 0
+        assert (row["status"], row["outcome"], row["error"]) == ("finished", "answered", None)
+        assert (row["kind"], row["subject_id"]) == ("turn", thread)
+        assert row["last_seq"] == len(events)
+        assert row["steps"] == events[-1].data["steps"] == 1
+        assert row["usage"] == events[-1].data["usage"]
+        assert row["usage"]["input_tokens"] == 10
+        assert row["usage"]["output_tokens"] > 0
 
     def test_a_turn_remembers_the_turns_before_it(self, api: Api, stack: Stack) -> None:
         thread = api.thread()
@@ -280,14 +280,14 @@ class TestRuns:
         bad = api.say(thread, "[[fault:bad_request]]")
         api.finish(bad)
 
-        def found(**query: str) -> list[str]:
+        def find(**query: str) -> list[str]:
             page = api.get("/api/v1/runs", params=query).raise_for_status().json()
             return [item["id"] for item in page["items"]]
 
-        assert found() == [bad, good]
-        assert found(outcome="failed") == [bad]
-        assert found(status="finished", kind="turn", subject_id=thread) == [bad, good]
-        assert found(status="running") == found(subject_id="th-other") == []
+        assert find() == [bad, good]
+        assert find(outcome="failed") == [bad]
+        assert find(status="finished", kind="turn", subject_id=thread) == [bad, good]
+        assert find(status="running") == find(subject_id="th-other") == []
 
     def test_pages_of_runs_are_all_runs(self, api: Api) -> None:
         thread = api.thread()
@@ -305,7 +305,7 @@ class TestRuns:
 
 
 def json_page(api: Api, run: str, after: int, limit: int = 500) -> dict[str, Any]:
-    """A page of the run's events."""
+    """Return a page of the run's events."""
     answer = api.get(
         f"/api/v1/runs/{run}/events",
         params={"after": after, "limit": limit},

@@ -117,13 +117,13 @@ class Talks:
     runs: dict[str, str]
 
     def events(self, name: str) -> list[Event]:
-        """What somebody who comes late sees, and everybody else saw."""
+        """Return what somebody who comes late sees, and everybody else saw."""
         events = self.apis[name].finish(self.runs[name])
         check(self.apis[name], self.runs[name], events)
         return list(self.apis[name].events(self.runs[name]))
 
     def calls(self, name: str) -> list[dict[str, Any]]:
-        """The bill of a run, oldest first."""
+        """Return the bill of a run, oldest first."""
         return calls_of(self.apis[name], self.runs[name])
 
 

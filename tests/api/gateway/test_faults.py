@@ -55,7 +55,7 @@ class Conversations:
     screens: dict[str, Screen]
 
     def api_of(self, text: str) -> Api:
-        """A provider that asks for patience is left alone by everybody: it has its own caller."""
+        """Return the caller of a fault: all leave a provider alone that asks for patience."""
         return self.patient if text == PATIENT else self.api
 
     def say(self, text: str) -> None:
@@ -63,18 +63,18 @@ class Conversations:
         self.screens[text] = Screen(api, api.say(api.thread(), text))
 
     def finished(self, text: str) -> list[Event]:
-        """What a client saw, after checking that all clients see the same."""
+        """Return what a client saw, after checking that all clients see the same."""
         screen = self.screens[text]
         events = screen.finished(120)
         check(self.api_of(text), screen.run_id, events)
         return events
 
     def requests(self, text: str) -> list[dict[str, Any]]:
-        """What the provider was asked about this message."""
+        """Return what the provider was asked about this message."""
         return [entry for entry in self.stack.journal() if entry["user_text"] == text]
 
     def answers(self, text: str) -> list[dict[str, Any]]:
-        """The stored messages of the assistant."""
+        """Return the stored messages of the assistant."""
         _, thread, _ = self.screens[text].run_id.split(".")
         return [m for m in self.api.messages(thread) if m["role"] == "assistant"]
 
@@ -197,7 +197,7 @@ class TestNobodyListens:
 
 
 def attempt(stack: Stack, run: str) -> int:
-    """The attempt at which the run's activity is, as Temporal tells it."""
+    """Return the attempt at which the run's activity is, as Temporal has it."""
 
     async def ask() -> int:
         handle = await handle_of(stack, run)

@@ -72,7 +72,7 @@ async def do(connection: Connection, verb: Verb, spec: RunSpec) -> None:
 
 
 async def status_of(connection: Connection, run: RunRef) -> RunStatus | None:
-    """A run's status as the API shows it."""
+    """Return a run's status."""
     query = "SELECT status, cancelling FROM runs WHERE tenant_id = %(tenant)s AND id = %(run)s"
     row = await one(connection, query, run.key)
     if row is None:

@@ -26,18 +26,18 @@ def api(guarded_stack: Stack) -> Api:
 
 
 def tasks(api: Api) -> list[str]:
-    """The titles of the user's tasks."""
+    """Return the titles of the user's tasks."""
     (call,) = tool_ends(api.ask("call list_tasks {}"))
     return [task["title"] for task in json.loads(call["result"])["tasks"]]
 
 
 def tool_ends(events: list[Event]) -> list[dict[str, Any]]:
-    """How the run's calls ended."""
+    """Return how the run's calls ended."""
     return [event.data for event in events if event.type == "tool.finished"]
 
 
-def asked(api: Api, run: str) -> dict[str, Any]:
-    """The question that a run puts to a person, as soon as it does."""
+def question_of(api: Api, run: str) -> dict[str, Any]:
+    """Return the question that a run puts to a person, as soon as it does."""
     for event in api.events(run):
         if event.type == "decision.requested":
             return event.data
@@ -53,7 +53,7 @@ def decide(api: Api, run: str, question: dict[str, Any], verdict: str, **more: A
 class TestDecisions:
     def test_an_approved_call_is_made_as_it_was_shown(self, api: Api) -> None:
         run = api.say(api.thread(), DELETE)
-        question = asked(api, run)
+        question = question_of(api, run)
         assert (question["tool"], question["arguments"]) == ("delete_task", {"number": 1})
         assert question["reason"] == "ask_first"
         assert question["digest"] == call_digest("delete_task", {"number": 1})
@@ -83,7 +83,7 @@ class TestDecisions:
         text = f"please {uuid.uuid4().hex} {DELETE}"
         run = api.say(api.thread(), text)
 
-        decide(api, run, asked(api, run), "deny").raise_for_status()
+        decide(api, run, question_of(api, run), "deny").raise_for_status()
 
         events = api.finish(run)
         assert [call["status"] for call in tool_ends(events)] == ["denied"]
@@ -94,7 +94,7 @@ class TestDecisions:
     def test_without_an_answer_the_call_expires(self, api: Api, guarded_stack: Stack) -> None:
         text = f"please {uuid.uuid4().hex} {DELETE}"
         run = api.say(api.thread(), text)
-        question = asked(api, run)
+        question = question_of(api, run)
 
         events = api.finish(run)
 
@@ -106,7 +106,7 @@ class TestDecisions:
 
     def test_it_is_decided_once(self, api: Api) -> None:
         run = api.say(api.thread(), DELETE)
-        question = asked(api, run)
+        question = question_of(api, run)
         decide(api, run, question, "deny").raise_for_status()
 
         problem(decide(api, run, question, "approve"), 409, "decision_made")
@@ -118,7 +118,7 @@ class TestDecisions:
 
     def test_other_arguments_than_those_shown_are_refused(self, api: Api) -> None:
         run = api.say(api.thread(), DELETE)
-        question = asked(api, run)
+        question = question_of(api, run)
         other = call_digest("delete_task", {"number": 2})
 
         refused = decide(api, run, question, "approve", digest=other)
@@ -131,7 +131,7 @@ class TestDecisions:
 
     def test_others_may_not_decide_but_a_manager_may(self, api: Api, guarded_stack: Stack) -> None:
         run = api.say(api.thread(), DELETE)
-        question = asked(api, run)
+        question = question_of(api, run)
 
         for user, role, tenant in (("eve", "developer", "default"), ("eve", "admin", "elsewhere")):
             stranger = guarded_stack.client(user, role, tenant)
@@ -152,7 +152,7 @@ class TestDecisions:
         text = f"delete both {uuid.uuid4().hex}"
         guarded_stack.script(text, queue=[{"tool_calls": calls}])
         run = api.say(api.thread(), text)
-        asked(api, run)
+        question_of(api, run)
         first, second = api.run(run)["decisions"]
 
         for decision, verdict, status in ((first, "deny", "waiting"), (second, "approve", None)):
@@ -167,7 +167,7 @@ class TestDecisions:
     def test_a_run_that_waits_can_be_cancelled(self, api: Api) -> None:
         thread = api.thread()
         run = api.say(thread, DELETE)
-        question = asked(api, run)
+        question = question_of(api, run)
 
         api.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
 
@@ -180,7 +180,7 @@ class TestDecisions:
 
     def test_a_tool_that_calls_itself_nothing_asks_first(self, api: Api) -> None:
         run = api.say(api.thread(), "call odd_pid {}")
-        question = asked(api, run)
+        question = question_of(api, run)
         assert question["reason"] == "unsafe"
 
         decide(api, run, question, "approve").raise_for_status()

@@ -30,7 +30,7 @@ class Person:
         return shown
 
     def tasks(self) -> dict[int, tuple[str, bool]]:
-        """The person's tasks, from the tool itself: title and whether it is done, by number."""
+        """Return the tasks, from the tool itself: title and whether it is done, by number."""
         result = mcp(self.api, "list_tasks")
         return {
             task["number"]: (task["title"], task["completed"])
@@ -59,7 +59,7 @@ def ann(offline_stack: Stack) -> Person:
 
 
 def person(stack: Stack, *titles: str) -> Person:
-    """Somebody with these tasks."""
+    """Return somebody with these tasks."""
     name = f"user-{uuid.uuid4().hex}"
     someone = Person(stack.client(name), name)
     for title in titles:
@@ -71,17 +71,17 @@ START = {1: ("pay rent", False), 2: ("call mum", False), 3: ("water plants", Fal
 
 
 def changed(number: int, title: str | None = None, done: bool = False) -> dict[int, Any]:
-    """The three tasks of the start with one changed."""
+    """Return the three tasks of the start with one changed."""
     return START | {number: (title or START[number][0], done)}
 
 
 def without(*numbers: int) -> dict[int, Any]:
-    """The three tasks of the start but for these."""
+    """Return the three tasks of the start but for these."""
     return {number: task for number, task in START.items() if number not in numbers}
 
 
 def added(title: str) -> dict[int, Any]:
-    """The three tasks of the start and another."""
+    """Return the three tasks of the start and another."""
     return START | {4: (title, False)}
 
 

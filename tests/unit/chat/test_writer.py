@@ -117,7 +117,7 @@ class Talk:
                 self.error = error
 
     def words_before_notices(self) -> list[str]:
-        """What the log has in front of each notice."""
+        """Return what the log has in front of each notice."""
         found, text = [], ""
         for event in self.log.events:
             if event.type is EventType.TEXT_DELTA:
@@ -145,28 +145,28 @@ async def stand_still() -> None:
 
 
 # Behind which of four acts the loop stands still.
-STANDING = [(False,) * 4, (True,) * 4, (True, False) * 2, (False, True) * 2]
-StrictModel = tuple[Callable[[Talk], Awaitable[None]], ...]
-ORDERS: list[StrictModel] = sorted(
+STANDSTILLS = [(False,) * 4, (True,) * 4, (True, False) * 2, (False, True) * 2]
+Acts = tuple[Callable[[Talk], Awaitable[None]], ...]
+SEQUENCES: list[Acts] = sorted(
     set(permutations((Talk.few, Talk.few, Talk.many, Talk.notice))), key=repr
 )
 
 
-async def play(talks: Sequence[tuple[Talk, StrictModel]], standing: Sequence[bool]) -> None:
+async def play(talks: Sequence[tuple[Talk, Acts]], standstills: Sequence[bool]) -> None:
     """Let all talks act, while appends of some of them are on their way."""
-    for phase, stands in enumerate(standing):
-        for talk, order in talks:
-            await order[phase](talk)
+    for phase, stands in enumerate(standstills):
+        for talk, acts in talks:
+            await acts[phase](talk)
         if stands:
             hold_up()
             await turn(2)
 
 
 class TestAnyOrder:
-    @pytest.mark.parametrize("standing", STANDING)
-    async def test_the_log_and_the_rest_are_the_text(self, standing: Sequence[bool]) -> None:
-        talks = [(Talk(Log(turns=turns)), order) for turns in (0, 3) for order in ORDERS]
-        await play(talks, standing)
+    @pytest.mark.parametrize("standstills", STANDSTILLS)
+    async def test_the_log_and_the_rest_are_the_text(self, standstills: Sequence[bool]) -> None:
+        talks = [(Talk(Log(turns=turns)), acts) for turns in (0, 3) for acts in SEQUENCES]
+        await play(talks, standstills)
 
         for talk, _ in talks:
             rest = await talk.rest()
@@ -175,17 +175,17 @@ class TestAnyOrder:
             assert talk.words_before_notices() == talk.reported
             assert (talk.error, talk.log.broken) == (None, set())
 
-    @pytest.mark.parametrize("standing", STANDING)
+    @pytest.mark.parametrize("standstills", STANDSTILLS)
     async def test_nothing_is_appended_behind_an_append_that_failed(
-        self, standing: Sequence[bool]
+        self, standstills: Sequence[bool]
     ) -> None:
         talks = [
-            (Talk(Log(fails_at, turns)), order)
+            (Talk(Log(fails_at, turns)), acts)
             for fails_at in range(4)
             for turns in (0, 3)
-            for order in ORDERS
+            for acts in SEQUENCES
         ]
-        await play(talks, standing)
+        await play(talks, standstills)
 
         rests = [await talk.rest() for talk, _ in talks]
         await stand_still()

@@ -17,11 +17,11 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def round_of(*made: tuple[OfflineCall, Any]) -> list[dict[str, Any]]:
-    """An assistant's tool calls and their results."""
+def round_of(*exchanges: tuple[OfflineCall, Any]) -> list[dict[str, Any]]:
+    """Return an assistant's tool calls and their results."""
     calls = [
         {"id": f"c{n}", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
-        for n, (call, _) in enumerate(made)
+        for n, (call, _) in enumerate(exchanges)
     ]
     results = [
         {
@@ -29,7 +29,7 @@ def round_of(*made: tuple[OfflineCall, Any]) -> list[dict[str, Any]]:
             "tool_call_id": f"c{n}",
             "content": r if isinstance(r, str) else json.dumps(r),
         }
-        for n, (_, r) in enumerate(made)
+        for n, (_, r) in enumerate(exchanges)
     ]
     return [{"role": "assistant", "content": None, "tool_calls": calls}, *results]
 
@@ -184,7 +184,7 @@ class TestCommands:
 
 class TestResults:
     @pytest.mark.parametrize(
-        ("text", "made", "answer"),
+        ("text", "exchange", "answer"),
         [
             ("add task buy milk", (add("buy milk"), MILK), 'Added task 1: "buy milk".'),
             ("complete task 2", (complete(2), MUM), 'Task 2 ("call mum") is done.'),
@@ -199,14 +199,14 @@ class TestResults:
         ],
     )
     def test_the_answer_tells_what_the_tool_said(
-        self, text: str, made: tuple[OfflineCall, Any], answer: str
+        self, text: str, exchange: tuple[OfflineCall, Any], answer: str
     ) -> None:
-        assert reply([user(text), *round_of(made)], TOOLS) == OfflineReply(answer)
+        assert reply([user(text), *round_of(exchange)], TOOLS) == OfflineReply(answer)
 
     def test_several_results_make_several_sentences(self) -> None:
-        made = round_of((complete(2), MUM), (delete(1), MILK))
+        exchanges = round_of((complete(2), MUM), (delete(1), MILK))
 
-        said = reply([user("complete task 2 and delete task 1"), *made], TOOLS)
+        said = reply([user("complete task 2 and delete task 1"), *exchanges], TOOLS)
 
         assert said.text == 'Task 2 ("call mum") is done.\nDeleted task 1 ("buy milk").'
 

@@ -102,12 +102,12 @@ class TestTaskTools:
 
 
 def meta(values: dict[str, str]) -> RequestParamsMeta:
-    """What a client says beside a call's arguments."""
+    """Return what a client says beside a call's arguments."""
     return cast("RequestParamsMeta", values)
 
 
 def text(result: CallToolResult) -> str:
-    """The words that a tool answered with."""
+    """Return the words that a tool answered with."""
     (content,) = result.content
     assert isinstance(content, TextContent)
     return content.text

@@ -5,10 +5,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from domain.errors import ModelFailed, PerdureError, ToolFailed
 from domain.runs.runs import Outcome
 from domain.tools.calls import CallStatus
 from domain.tools.decisions import Verdict
+from domain.tools.errors import ToolUnavailable
 from tests.workflows.runs import Counter
 
 
@@ -23,14 +23,14 @@ class ToolUse:
 
 @dataclass
 class Reply:
-    """What the model does when it is asked once more."""
+    """A reply of the model, when it is asked once more."""
 
     text: str = ""
     calls: list[ToolUse] = field(default_factory=list)
     is_final: bool = False
     is_degraded: bool = False
     is_too_long: bool = False
-    error: PerdureError | None = None
+    error: Exception | None = None
     hangs: bool = False
 
 
@@ -72,9 +72,8 @@ class ScriptedModel:
         """Find that the prompt is longer than its window."""
         return self._will(Reply(is_too_long=True))
 
-    def fails(self, code: str, *, retryable: bool = False) -> Self:
+    def fails(self, error: Exception) -> Self:
         """Give no usable answer."""
-        error = ModelFailed("The model has failed.", code=code, retryable=retryable)
         return self._will(Reply(error=error))
 
     def never_answers(self) -> Self:
@@ -137,21 +136,21 @@ class ScriptedToolbox:
         await self._called.reach(times)
 
     async def use(self, call: ToolUse) -> CallStatus:
-        """Make a call. Raises ToolFailed."""
+        """Make a call. Raises ToolUnavailable."""
         self.calls.append(call)
         await self._called.add()
         await self._called.reach(self._waits_for)
         if call.name in self._hanging:
             await asyncio.Event().wait()
         if call.name in self._failing:
-            raise ToolFailed("The tool cannot be reached.", retryable=False)
+            raise ToolUnavailable().final()
         is_lost = call.name in self._forgetful and not call.again
         return CallStatus.AMBIGUOUS if is_lost else CallStatus.OK
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a turn has ended in the record, and whose turn it is now."""
+class StoredEnd:
+    """The end of a turn in the record, and the turn that has the floor now."""
 
     outcome: Outcome
     error_code: str | None = None
@@ -159,13 +158,13 @@ class Ending:
 
 
 class Record:
-    """What PostgreSQL would hold of one thread: its turns in order, their prompts and decisions.
-    The first open turn has the floor."""
+    """The rows that PostgreSQL would hold of one thread: its turns in order, their prompts and
+    decisions. The first open turn has the floor."""
 
     def __init__(self) -> None:
         self.turns: list[str] = []
         self.prompts: dict[str, list[str]] = {}
-        self.endings: dict[str, Ending] = {}
+        self.ended: dict[str, StoredEnd] = {}
         self.verdicts: dict[str, Verdict | None] = {}
         self.summaries: list[int] = []
         self.never_summarises = False
@@ -175,23 +174,23 @@ class Record:
     @property
     def floor(self) -> str | None:
         """The turn that has the floor."""
-        return next((run for run in self.turns if run not in self.endings), None)
+        return next((run for run in self.turns if run not in self.ended), None)
 
     def accept(self, run: str, text: str) -> str | None:
-        """Take in a message; gives the turn that must end before this one."""
+        """Accept a message; return the turn that must end before this one."""
         holder = self.floor
         self.turns.append(run)
         self.prompts[run] = [text]
         return holder
 
-    def end(self, run: str, outcome: Outcome, error_code: str | None = None) -> Ending:
-        """End a turn. The first ending wins."""
-        if run not in self.endings:
+    def end(self, run: str, outcome: Outcome, error_code: str | None = None) -> StoredEnd:
+        """End a turn. The first end wins."""
+        if run not in self.ended:
             had_floor = self.floor == run
-            self.endings[run] = Ending(outcome, error_code)
+            self.ended[run] = StoredEnd(outcome, error_code)
             next_run = self.floor if had_floor else None
-            self.endings[run] = Ending(outcome, error_code, next_run)
-        return self.endings[run]
+            self.ended[run] = StoredEnd(outcome, error_code, next_run)
+        return self.ended[run]
 
     async def ask(self, decision: str) -> str:
         """Put a question to a person."""
@@ -200,13 +199,13 @@ class Record:
         return decision
 
     async def read(self, decision: str) -> Verdict | None:
-        """What a person has answered so far."""
+        """Return what a person has answered so far."""
         await self._reads.add()
         return self.verdicts[decision]
 
     @property
     def reads(self) -> int:
-        """How often somebody looked for an answer."""
+        """The number of times that somebody looked for an answer."""
         return self._reads.count
 
     async def was_read(self, times: int) -> None:
@@ -220,6 +219,6 @@ class Record:
             await asyncio.Event().wait()
 
     async def open_decision(self, number: int) -> str:
-        """The question of this number, from 1, as soon as it is asked."""
+        """Return the question of this number, from 1, as soon as it is asked."""
         await self._decisions.reach(number)
         return list(self.verdicts)[number - 1]

@@ -52,7 +52,7 @@ class TurnHarness:
 
     @asynccontextmanager
     async def on(self, temporal: str) -> AsyncIterator["TurnHarness"]:
-        """With a worker for its turns."""
+        """Run a worker for its turns."""
         fakes = FakeActivities(self.model, self.toolbox, self.record)
         activities = (
             fakes.ask_for_floor,
@@ -75,7 +75,7 @@ class TurnHarness:
         limit_seconds: float = 60,
         decision_seconds: float = 60,
     ) -> TurnInput:
-        """Take in a message, without starting its turn."""
+        """Accept a message, without starting its turn."""
         run_id = names.turn_id(self._thread, f"m{len(self.record.turns) + 1}")
         holder = self.record.accept(run_id, text)
         return TurnInput(
@@ -91,12 +91,12 @@ class TurnHarness:
         )
 
     async def begin(self, turn: TurnInput, **more: Any) -> Turn:
-        """Start the turn of a message that was taken in."""
+        """Start the turn of a message that was accepted."""
         run = await self._runs.start(ChatTurn.run, turn.run.run_id, turn, **more)
         return Turn(run.id, run.handle, self.record)
 
     async def start(
         self, text: str, policy: str = "queue", *, hurried: bool = False, **limits: Any
     ) -> Turn:
-        """Take in a message and start its turn. `limits` are those of `accept`."""
+        """Accept a message and start its turn. `limits` are those of `accept`."""
         return await self.begin(self.accept(text, policy, **limits), hurried=hurried)

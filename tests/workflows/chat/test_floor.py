@@ -2,6 +2,7 @@
 
 import pytest
 
+from domain.gateway.errors import ModelCredentialsRefused
 from domain.runs.runs import Outcome
 from tests.workflows.chat.harness import TurnHarness
 
@@ -24,7 +25,9 @@ async def test_a_message_waits_for_the_turn_before_it(turns: TurnHarness) -> Non
 
 async def test_a_turn_that_fails_gives_its_floor_on(turns: TurnHarness) -> None:
     """However a turn ends, the next one begins."""
-    turns.model.asks_for("delete_task", number=1).fails("model_credentials").then_says("Hello.")
+    turns.model.asks_for("delete_task", number=1).fails(ModelCredentialsRefused()).then_says(
+        "Hello."
+    )
     first = await turns.start("delete task 1")
     second = await turns.start("hello")
     await second.is_waiting()
@@ -81,11 +84,11 @@ async def test_a_turn_that_was_ended_while_it_waited_asks_nobody(turns: TurnHarn
 async def test_a_turn_ends_though_the_next_one_is_gone(turns: TurnHarness, fails: bool) -> None:
     """Nobody hears that the floor is free: the next turn finds out when it is started."""
     turns.model.asks_for("delete_task", number=1)
-    turns.model.fails("model_credentials") if fails else turns.model.says("It is gone.")
+    turns.model.fails(ModelCredentialsRefused()) if fails else turns.model.says("It is gone.")
     run = await turns.start("delete task 1")
     turns.accept("never started")
 
     await run.decide("approve")
 
     assert (await run.result()).outcome is (Outcome.FAILED if fails else Outcome.ANSWERED)
-    assert turns.record.endings[run.id].next_run == turns.record.floor
+    assert turns.record.ended[run.id].next_run == turns.record.floor

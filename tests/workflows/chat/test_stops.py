@@ -18,7 +18,7 @@ class TestCancelled:
         await run.cancel()
 
         assert (await run.result()).outcome is Outcome.CANCELLED
-        assert turns.record.endings[run.id].error_code is None
+        assert turns.record.ended[run.id].error_code is None
         assert await run.found_by() is Outcome.CANCELLED
 
     async def test_in_a_call(self, turns: TurnHarness) -> None:

@@ -1,11 +1,16 @@
 """Turns: from a message to its answer, step by step, and the limits on the way."""
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
+from domain.gateway.errors import BudgetExceeded, ModelCredentialsRefused, ModelUnavailable
+from domain.runs.errors import RunCancelled
 from domain.runs.runs import Outcome
 from tests.workflows.chat.harness import TurnHarness
 
 pytestmark = pytest.mark.anyio
+# What the engine reports of an attempt whose worker is gone.
+WORKER_LOST = ApplicationError("It is gone.", type="worker_lost", non_retryable=True)
 
 
 async def test_a_message_is_answered_in_one_step(turns: TurnHarness) -> None:
@@ -73,7 +78,7 @@ async def test_a_model_that_never_answers_uses_up_the_turn(turns: TurnHarness) -
     run = await turns.start("hello", limit_seconds=0.3)
 
     assert (await run.result()).outcome is Outcome.TIMED_OUT
-    assert turns.record.endings[run.id].error_code is None
+    assert turns.record.ended[run.id].error_code is None
 
 
 async def test_no_further_step_begins_when_the_time_is_up(turns: TurnHarness) -> None:
@@ -109,7 +114,7 @@ async def test_a_message_that_joins_is_worth_a_step_of_its_own(turns: TurnHarnes
 
 async def test_a_step_that_fails_is_taken_again(turns: TurnHarness) -> None:
     """A failure of the provider that may pass is no failure of the turn."""
-    turns.model.fails("model_unavailable", retryable=True).then_says("Hello.")
+    turns.model.fails(ModelUnavailable()).then_says("Hello.")
 
     run = await turns.start("hello", hurried=True)
 
@@ -119,25 +124,25 @@ async def test_a_step_that_fails_is_taken_again(turns: TurnHarness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome"),
+    ("error", "code", "outcome"),
     [
-        ("model_credentials", Outcome.FAILED),
-        ("worker_lost", Outcome.FAILED),
-        ("budget_exceeded", Outcome.BUDGET_EXCEEDED),
-        ("run_cancelled", Outcome.CANCELLED),
+        (ModelCredentialsRefused(), "model_credentials", Outcome.FAILED),
+        (WORKER_LOST, "worker_lost", Outcome.FAILED),
+        (BudgetExceeded(), "budget_exceeded", Outcome.BUDGET_EXCEEDED),
+        (RunCancelled(), "run_cancelled", Outcome.CANCELLED),
     ],
 )
 async def test_what_ends_a_step_ends_the_turn(
-    turns: TurnHarness, code: str, outcome: Outcome
+    turns: TurnHarness, error: Exception, code: str, outcome: Outcome
 ) -> None:
     """The record keeps the code of what went wrong, and the outcome is that of the code."""
-    turns.model.fails(code)
+    turns.model.fails(error)
 
     run = await turns.start("hello")
 
     assert (await run.result()).outcome is outcome
-    ending = turns.record.endings[run.id]
-    assert (ending.outcome, ending.error_code) == (outcome, code)
+    end = turns.record.ended[run.id]
+    assert (end.outcome, end.error_code) == (outcome, code)
     assert await run.found_by() is outcome
 
 
@@ -168,7 +173,7 @@ class TestSummaries:
         run = await turns.start("a very long message")
 
         assert (await run.result()).outcome is Outcome.FAILED
-        assert turns.record.endings[run.id].error_code == "context_too_long"
+        assert turns.record.ended[run.id].error_code == "context_too_long"
         assert turns.record.summaries == [2]
 
     async def test_what_grows_again_is_summed_up_again(self, turns: TurnHarness) -> None:
