@@ -105,14 +105,14 @@ class _Server:
             return self._stop(*question["stop"])
         return self.exit_codes.pop(question["ended"], None)
 
-    def _fork(self, wanted: Fork) -> int:
-        if wanted.module:
+    def _fork(self, request: Fork) -> int:
+        if request.module:
             _preload()
         pid = os.fork()
         if pid == 0:
-            _become(wanted)
-        self.living[pid] = wanted
-        _note(wanted, pid)
+            _become(request)
+        self.living[pid] = request
+        _note(request, pid)
         return pid
 
     def _stop(self, name: str, pids: str) -> int:
@@ -160,23 +160,23 @@ def _note(fork: Fork, pid: int) -> None:
     PidFile(Path(fork.pids)).note(fork.name, pid)
 
 
-def _become(wanted: Fork) -> None:
+def _become(request: Fork) -> None:
     """Be that process, in the child that was forked off; does not return."""
     code = 1
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        output = os.open(wanted.output, flags, 0o644)
-        errors = os.open(wanted.errors, flags, 0o644) if wanted.errors else output
+        output = os.open(request.output, flags, 0o644)
+        errors = os.open(request.errors, flags, 0o644) if request.errors else output
         for target, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
             os.dup2(target, stream)
-        _change_user(wanted.user)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, wanted.death)
-        if not wanted.module:
-            os.execve(wanted.arguments[0], wanted.arguments, wanted.environment)
+        _change_user(request.user)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, request.death)
+        if not request.module:
+            os.execve(request.arguments[0], request.arguments, request.environment)
         os.environ.clear()
-        os.environ.update(wanted.environment)
-        sys.argv = [wanted.module, *wanted.arguments]
-        importlib.import_module(wanted.module).main()
+        os.environ.update(request.environment)
+        sys.argv = [request.module, *request.arguments]
+        importlib.import_module(request.module).main()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

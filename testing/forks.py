@@ -18,15 +18,15 @@ class Forks:
 
     folder: Path
 
-    def fork(self, wanted: Fork) -> int:
+    def fork(self, request: Fork) -> int:
         """Fork a process off; returns its pid. The first call for Python waits for the imports."""
-        pid = self._ask({"fork": asdict(wanted)})
+        pid = self._ask({"fork": asdict(request)})
         assert pid is not None
         return pid
 
-    def run(self, wanted: Fork) -> int:
+    def run(self, request: Fork) -> int:
         """Fork a process off, and wait for its end; returns its exit code."""
-        pid, codes = self.fork(wanted), list[int]()
+        pid, codes = self.fork(request), list[int]()
 
         def ended() -> bool:
             code = self._ask({"ended": pid})

@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from testing.provider_replies import Ask, Behaviour, Reply, marked, reply, text_of
+from testing.provider_replies import Ask, ProviderAct, Reply, marked, reply, text_of
 
 _CHATS = frozenset({"/v1/chat/completions", "/chat/completions", "/v1/messages", "/api/chat"})
 _TLS_HANDSHAKE = b"\x16\x03"
@@ -45,20 +45,20 @@ class Entry:
 class Script:
     """What to do next: one-shot behaviours first, then the default; and what was asked so far."""
 
-    default: Behaviour = field(default_factory=Behaviour)
-    queues: dict[str, deque[Behaviour]] = field(default_factory=dict)
+    default: ProviderAct = field(default_factory=ProviderAct)
+    queues: dict[str, deque[ProviderAct]] = field(default_factory=dict)
     journal: list[Entry] = field(default_factory=list)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     _seen: set[str] = field(default_factory=set)
 
-    def choose(self, ask: Ask) -> Behaviour:
+    def choose(self, ask: Ask) -> ProviderAct:
         """The queue for such a prompt first, then what the text asks for, then the default."""
         user_text, model = ask.user_text, ask.model
         if (queued := self._queued(ask)) is not None:
             return queued
         # A request for a summary quotes what users said, markers too.
         if user_text.startswith("Write a summary"):
-            return Behaviour(text="They talked for long.")
+            return ProviderAct(text="They talked for long.")
         if (found := marked(user_text, model)) is None:
             return self.default
         behaviour, once = found
@@ -67,15 +67,15 @@ class Script:
         self._seen.add(user_text)
         return behaviour
 
-    def play(self, *behaviours: Behaviour, words: str = "") -> None:
+    def play(self, *behaviours: ProviderAct, words: str = "") -> None:
         """Queue one-shot behaviours, for prompts in which these words are."""
         self.queues.setdefault(words, deque()).extend(behaviours)
 
     def load(self, body: dict[str, Any]) -> None:
         """Apply a `POST /script`."""
         if "default" in body:
-            self.default = Behaviour.parse(body["default"])
-        queue = (Behaviour.parse(item) for item in body.get("queue", ()))
+            self.default = ProviderAct.parse(body["default"])
+        queue = (ProviderAct.parse(item) for item in body.get("queue", ()))
         self.play(*queue, words=body.get("words", ""))
 
     def reset(self, words: str = "") -> None:
@@ -83,13 +83,13 @@ class Script:
         if words:
             self.queues.pop(words, None)
             return
-        self.default = Behaviour()
+        self.default = ProviderAct()
         self.queues.clear()
         self.journal.clear()
         self.requests.clear()
         self._seen.clear()
 
-    def _queued(self, ask: Ask) -> Behaviour | None:
+    def _queued(self, ask: Ask) -> ProviderAct | None:
         prompt = "\n".join(text_of(message) for message in ask.messages)
         for words, queue in self.queues.items():
             if queue and words in prompt:
@@ -137,7 +137,7 @@ class Provider:
     def journal(self) -> list[Entry]:
         return self.script.journal
 
-    def play(self, *behaviours: Behaviour) -> None:
+    def play(self, *behaviours: ProviderAct) -> None:
         """Queue one-shot behaviours."""
         self.script.play(*behaviours)
 
@@ -159,9 +159,9 @@ class Provider:
     def close_entry(self, entry: Entry, state: str) -> None:
         if entry.state == "open":
             entry.state = state
-            self.spawn(self._tell())
+            self.spawn(self._report())
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 

@@ -15,7 +15,7 @@ _CALL = re.compile(r"call (\w+) (\{.*\})\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class ProviderAct:
     """How the provider answers one request. `kind` is `ok` or the name of a fault.
 
     Without `text`, `chunks` or `tool_calls` an `ok` is the conversation: it answers by what the
@@ -37,7 +37,7 @@ class Behaviour:
     usage: bool = True
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> "Behaviour":
+    def parse(cls, values: dict[str, Any]) -> "ProviderAct":
         """From the control plane's JSON; unknown fields are an error."""
         known = dict(values)
         known["tool_calls"] = tuple(known.get("tool_calls", ()))
@@ -83,7 +83,7 @@ def text_of(message: dict[str, Any]) -> str:
     return content or ""
 
 
-def marked(user_text: str, model: str) -> tuple[Behaviour, bool] | None:
+def marked(user_text: str, model: str) -> tuple[ProviderAct, bool] | None:
     """The behaviour that a user's text asks for, and whether it holds only once; `models=a,b`
     asks it of these models only."""
     for scope, kind, options in _MARKER.findall(user_text):
@@ -91,7 +91,7 @@ def marked(user_text: str, model: str) -> tuple[Behaviour, bool] | None:
         values = {name: value if name in _WORDS else _number(value) for name, _, value in pairs}
         models = values.pop("models", "")
         if not models or model in models.split(","):
-            return Behaviour(kind=kind, **values), scope == "once"
+            return ProviderAct(kind=kind, **values), scope == "once"
     return None
 
 
@@ -99,12 +99,12 @@ def _number(text: str) -> Any:
     return float(text) if "." in text else int(text)
 
 
-def reply(behaviour: Behaviour, ask: Ask) -> Reply:
+def reply(behaviour: ProviderAct, ask: Ask) -> Reply:
     """Turn a behaviour into bytes."""
     return _KINDS[behaviour.kind](behaviour, ask)
 
 
-def _ok(behaviour: Behaviour, ask: Ask) -> Reply:
+def _ok(behaviour: ProviderAct, ask: Ask) -> Reply:
     behaviour = _conversation(behaviour, ask)
     if not ask.stream:
         return _whole(behaviour, ask)
@@ -116,7 +116,7 @@ def _ok(behaviour: Behaviour, ask: Ask) -> Reply:
     return _streamed(behaviour, [*frames, DONE])
 
 
-def _streamed(behaviour: Behaviour, frames: list[bytes], end: Any = "finish") -> Reply:
+def _streamed(behaviour: ProviderAct, frames: list[bytes], end: Any = "finish") -> Reply:
     return Reply(
         frames,
         headers=behaviour.headers,
@@ -126,7 +126,7 @@ def _streamed(behaviour: Behaviour, frames: list[bytes], end: Any = "finish") ->
     )
 
 
-def _conversation(behaviour: Behaviour, ask: Ask) -> Behaviour:
+def _conversation(behaviour: ProviderAct, ask: Ask) -> ProviderAct:
     if behaviour.text is not None or behaviour.chunks is not None or behaviour.tool_calls:
         return behaviour
     last = ask.messages[-1] if ask.messages else {}
@@ -148,7 +148,7 @@ def _tool_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return tail
 
 
-def _words(behaviour: Behaviour) -> list[str]:
+def _words(behaviour: ProviderAct) -> list[str]:
     if behaviour.text is not None:
         return re.findall(r"\S+\s*|\s+", behaviour.text)
     if behaviour.tool_calls and behaviour.chunks is None:
@@ -156,12 +156,12 @@ def _words(behaviour: Behaviour) -> list[str]:
     return list(islice(cycle(TOKENS), behaviour.chunks or len(TOKENS)))
 
 
-def _role_frames(behaviour: Behaviour, ask: Ask) -> Iterator[bytes]:
+def _role_frames(behaviour: ProviderAct, ask: Ask) -> Iterator[bytes]:
     if behaviour.kind != "content_null":
         yield _chunk(ask, {"role": "assistant", "content": ""})
 
 
-def _deltas(behaviour: Behaviour, ask: Ask) -> Iterator[bytes]:
+def _deltas(behaviour: ProviderAct, ask: Ask) -> Iterator[bytes]:
     cache: dict[str, bytes] = {}
     for word in _words(behaviour):
         if word not in cache:
@@ -191,12 +191,12 @@ def _envelope(ask: Ask, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{ask.number}", "object": kind, "created": 1, "model": ask.model}
 
 
-def _usage_frame(behaviour: Behaviour, ask: Ask) -> bytes:
+def _usage_frame(behaviour: ProviderAct, ask: Ask) -> bytes:
     chunk = _envelope(ask, "chat.completion.chunk") | {"choices": []}
     return sse(chunk | {"usage": _usage(behaviour)})
 
 
-def _usage(behaviour: Behaviour) -> dict[str, int]:
+def _usage(behaviour: ProviderAct) -> dict[str, int]:
     count = max(1, len(_words(behaviour)))
     return {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count}
 
@@ -206,7 +206,7 @@ def sse(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
-def _whole(behaviour: Behaviour, ask: Ask) -> Reply:
+def _whole(behaviour: ProviderAct, ask: Ask) -> Reply:
     calls = [
         {
             "id": f"call_{ask.number}_{index}",
@@ -230,8 +230,10 @@ def _json(status: int, body: dict[str, Any], **more: Any) -> Reply:
     return Reply(frames, status=status, content_type="application/json", stream=False, **more)
 
 
-def _error(status: int, message: str, code: str | None = None) -> Callable[[Behaviour, Ask], Reply]:
-    def build(behaviour: Behaviour, _ask: Ask) -> Reply:
+def _error(
+    status: int, message: str, code: str | None = None
+) -> Callable[[ProviderAct, Ask], Reply]:
+    def build(behaviour: ProviderAct, _ask: Ask) -> Reply:
         text = behaviour.message or message
         error = {"message": text, "type": "error", "code": code, "param": None}
         headers = dict(behaviour.headers)
@@ -245,7 +247,7 @@ def _error(status: int, message: str, code: str | None = None) -> Callable[[Beha
 def _broken(tail: bytes = b"", end: str = "finish", keep: bool = False) -> Any:
     """The first half of a good stream, then `tail`, then `end`; `keep` lets the rest follow."""
 
-    def build(behaviour: Behaviour, ask: Ask) -> Reply:
+    def build(behaviour: ProviderAct, ask: Ask) -> Reply:
         whole = _ok(replace(behaviour, kind="ok"), replace(ask, stream=True)).frames
         cut = 1 + max(1, (len(whole) - 4) // 2)
         rest = whole[cut:] if keep else []
@@ -254,21 +256,21 @@ def _broken(tail: bytes = b"", end: str = "finish", keep: bool = False) -> Any:
     return build
 
 
-def _fixed(frames: list[bytes], **more: Any) -> Callable[[Behaviour, Ask], Reply]:
+def _fixed(frames: list[bytes], **more: Any) -> Callable[[ProviderAct, Ask], Reply]:
     return lambda behaviour, ask: Reply(frames, first_delay=behaviour.first_delay, **more)
 
 
-def _broken_call(behaviour: Behaviour, ask: Ask) -> Reply:
+def _broken_call(behaviour: ProviderAct, ask: Ask) -> Reply:
     call = {"name": "add_task", "arguments": '{"title": "mil'}
     return _ok(replace(behaviour, kind="ok", tool_calls=(call,)), ask)
 
 
-def _slow_drip(behaviour: Behaviour, ask: Ask) -> Reply:
+def _slow_drip(behaviour: ProviderAct, ask: Ask) -> Reply:
     delay = behaviour.chunk_delay or 0.2
     return _ok(replace(behaviour, kind="ok", chunk_delay=delay), ask)
 
 
-def _identical(behaviour: Behaviour, ask: Ask) -> Reply:
+def _identical(behaviour: ProviderAct, ask: Ask) -> Reply:
     return _ok(replace(behaviour, text="same " * (behaviour.chunks or 100)), ask)
 
 
@@ -277,17 +279,17 @@ def counted(number: int, words: int) -> str:
     return "".join(f"{number}:{word} " for word in range(words))
 
 
-def _counting(behaviour: Behaviour, ask: Ask) -> Reply:
+def _counting(behaviour: ProviderAct, ask: Ask) -> Reply:
     words = counted(ask.number, behaviour.chunks or 100)
     return _ok(replace(behaviour, kind="ok", text=words), ask)
 
 
-def _content_null(behaviour: Behaviour, ask: Ask) -> Reply:
+def _content_null(behaviour: ProviderAct, ask: Ask) -> Reply:
     frames = [_chunk(ask, {"role": "assistant", "content": None}), _chunk(ask, {"content": None})]
     return _streamed(behaviour, [*frames, _chunk(ask, {}, finish_reason="stop"), DONE])
 
 
-def _raw(behaviour: Behaviour, _ask: Ask) -> Reply:
+def _raw(behaviour: ProviderAct, _ask: Ask) -> Reply:
     return Reply([behaviour.body.encode()], content_type=behaviour.content_type)
 
 
@@ -297,7 +299,7 @@ _ERROR_EVENT = sse({"error": _ENGINE})
 _HTML = b"<html><body><h1>Welcome to nginx</h1></body></html>"
 _TOO_LONG = "This model's maximum context length is 8192 tokens. Please reduce the messages."
 
-_KINDS: dict[str, Callable[[Behaviour, Ask], Reply]] = {
+_KINDS: dict[str, Callable[[ProviderAct, Ask], Reply]] = {
     "ok": _ok,
     "rate_limited": _error(429, "Too many requests.", "rate_limit_exceeded"),
     "quota": _error(429, "You exceeded your current quota.", "insufficient_quota"),

@@ -75,7 +75,7 @@ class BatchAccepted(RunAccepted):
     empty: bool
 
 
-class BatchPause(StrictModel):
+class PauseRequest(StrictModel):
     """The reason why a batch is to rest."""
 
     note: Note = ""
@@ -179,7 +179,7 @@ async def pause(
     caller: ScoringWriter,
     reports: BatchReports,
     engine: Engine,
-    body: BatchPause | None = None,
+    body: PauseRequest | None = None,
 ) -> RunAccepted:
     """Let a batch rest: the page that is being scored is finished, no other is begun."""
     run = await _unfinished(reports, caller, run_id)

@@ -29,7 +29,7 @@ from testing.gateways import (
     settings_with,
 )
 from testing.provider import Provider
-from testing.provider_replies import Behaviour
+from testing.provider_replies import ProviderAct
 from testing.stack import Stack
 from testing.waiting import wait_until
 
@@ -149,7 +149,7 @@ class TestBreaker:
             for _ in range(2):
                 await refusal_of(gateway, question("[[fault:unavailable]]"), origin(tenant))
             refused = await refusal_of(gateway, question("hi"), origin(tenant))
-            provider.script.default = Behaviour(kind="unavailable")
+            provider.script.default = ProviderAct(kind="unavailable")
             wait_until(lambda: is_half_open(own.stack, own.name("a")))
             many = (refusal_of(gateway, question("hi"), origin(tenant)) for _ in range(10))
             codes = Counter(error.code for error in await asyncio.gather(*many) if error)
@@ -400,7 +400,7 @@ class TestCache:
                     "WHERE tenant_id = %s",
                     [tenant],
                 )
-            provider.script.default = Behaviour(kind="unavailable")
+            provider.script.default = ProviderAct(kind="unavailable")
             end = await gateway.ask(request, origin(tenant))
 
         assert (end.degraded, end.cached, end.text) == (True, first.call_id, first.text)
@@ -470,8 +470,8 @@ class TestStructured:
         self, own: OwnDeployments, provider: Provider, tenant: str, supports: list[str]
     ) -> None:
         provider.play(
-            Behaviour(text='{"score": 700, "kind": "hot"}'),
-            Behaviour(text='```json\n{"score": 70, "kind": "hot"}\n```'),
+            ProviderAct(text='{"score": 700, "kind": "hot"}'),
+            ProviderAct(text='```json\n{"score": 70, "kind": "hot"}\n```'),
         )
         settings = own.settings({"a": {"supports": supports}})
         async with gateway_on(settings) as gateway, prompts_on(settings) as prompts:
@@ -486,7 +486,7 @@ class TestStructured:
     async def test_a_second_wrong_answer_is_an_error_that_quotes_nothing(
         self, own: OwnDeployments, provider: Provider, tenant: str
     ) -> None:
-        provider.play(*[Behaviour(text='{"score": 1, "kind": "secret-word"}')] * 2)
+        provider.play(*[ProviderAct(text='{"score": 1, "kind": "secret-word"}')] * 2)
         settings = own.settings({"a": {}})
         async with gateway_on(settings) as gateway, prompts_on(settings) as prompts:
             with pytest.raises(AnswerInvalid) as failure:

@@ -24,7 +24,7 @@ from domain.gateway.completions import (
 from domain.gateway.routes import Deployment
 from domain.settings import Settings
 from testing.provider import Provider
-from testing.provider_replies import Behaviour
+from testing.provider_replies import ProviderAct
 
 # Both are LiteLLM's: types that pydantic warns about, and an attribute that it has deprecated.
 pytestmark = [
@@ -130,7 +130,7 @@ class TestFaults:
         retryable: bool,
         seen: str,
     ) -> None:
-        provider.play(Behaviour(kind=kind, text="one two three four"))
+        provider.play(ProviderAct(kind=kind, text="one two three four"))
 
         texts, failed = await fail(gateway, ask())
 
@@ -140,7 +140,7 @@ class TestFaults:
     async def test_a_reset_connection_is_a_truncated_answer(
         self, gateway: Direct, provider: Provider
     ) -> None:
-        provider.play(Behaviour(kind="reset_mid", text="one two three four"))
+        provider.play(ProviderAct(kind="reset_mid", text="one two three four"))
 
         seen, failed = await fail(gateway, ask())
 
@@ -159,7 +159,7 @@ class TestFaults:
     ) -> None:
         hasty = Direct(SETTINGS.model_copy(update={limit: 0.5}))
         await answer(gateway, ask())
-        provider.play(Behaviour(kind=kind, text="one two three four"))
+        provider.play(ProviderAct(kind=kind, text="one two three four"))
 
         texts, failed = await fail(hasty, ask())
 
@@ -197,7 +197,7 @@ class TestFaults:
         self, gateway: Direct, provider: Provider, kind: str
     ) -> None:
         echo = f"Wrong: {PROMPT} Bearer {KEY} api_key={KEY} {'x' * 400}"
-        provider.play(Behaviour(kind=kind, message=echo))
+        provider.play(ProviderAct(kind=kind, message=echo))
 
         _, failed = await fail(gateway, ask())
 
@@ -226,7 +226,7 @@ class TestRetryAfter:
         headers: dict[str, str],
         seconds: float | None,
     ) -> None:
-        provider.play(Behaviour(kind="rate_limited", headers=headers))
+        provider.play(ProviderAct(kind="rate_limited", headers=headers))
 
         _, failed = await fail(gateway, ask())
 
@@ -249,7 +249,7 @@ class TestAnswers:
     async def test_usage_is_counted_when_the_provider_gives_none(
         self, gateway: Direct, provider: Provider
     ) -> None:
-        provider.play(Behaviour(text="one two three", usage=False))
+        provider.play(ProviderAct(text="one two three", usage=False))
 
         _, end = await answer(gateway, ask())
 
@@ -260,7 +260,7 @@ class TestAnswers:
 
     async def test_tools_travel_both_ways(self, gateway: Direct, provider: Provider) -> None:
         calls = ({"name": "add", "arguments": {"title": "ü"}}, {"name": "list", "arguments": ""})
-        provider.play(Behaviour(tool_calls=calls))
+        provider.play(ProviderAct(tool_calls=calls))
         parameters = {"type": "object", "properties": {"title": {"type": "string"}}}
         tool = ToolSpec(name="add", description="Adds.", parameters=parameters)
 
@@ -293,7 +293,7 @@ class TestAnswers:
     async def test_a_broken_tool_call_is_garbled(
         self, gateway: Direct, provider: Provider, arguments: str
     ) -> None:
-        provider.play(Behaviour(tool_calls=({"name": "add", "arguments": arguments},)))
+        provider.play(ProviderAct(tool_calls=({"name": "add", "arguments": arguments},)))
 
         _, failed = await fail(gateway, ask())
 
@@ -302,24 +302,24 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("behaviour", "text", "reason"),
         [
-            (Behaviour(kind="identical", chunks=300), "same " * 300, "stop"),
-            (Behaviour(kind="content_null"), "", "stop"),
-            (Behaviour(text="a b", finish_reason="length"), "a b", "length"),
-            (Behaviour(text="a b", finish_reason="content_filter"), "a b", "content_filter"),
-            (Behaviour(text="a b", finish_reason="tool_calls"), "a b", "stop"),
+            (ProviderAct(kind="identical", chunks=300), "same " * 300, "stop"),
+            (ProviderAct(kind="content_null"), "", "stop"),
+            (ProviderAct(text="a b", finish_reason="length"), "a b", "length"),
+            (ProviderAct(text="a b", finish_reason="content_filter"), "a b", "content_filter"),
+            (ProviderAct(text="a b", finish_reason="tool_calls"), "a b", "stop"),
             (
-                Behaviour(text="say data: [DONE]\n\nand go on"),
+                ProviderAct(text="say data: [DONE]\n\nand go on"),
                 "say data: [DONE]\n\nand go on",
                 "stop",
             ),
-            (Behaviour(kind="slow_drip", text="a b c", chunk_delay=0.05), "a b c", "stop"),
+            (ProviderAct(kind="slow_drip", text="a b c", chunk_delay=0.05), "a b c", "stop"),
         ],
     )
     async def test_odd_streams_that_are_whole_pass(
         self,
         gateway: Direct,
         provider: Provider,
-        behaviour: Behaviour,
+        behaviour: ProviderAct,
         text: str,
         reason: str,
     ) -> None:
@@ -332,7 +332,7 @@ class TestAnswers:
     async def test_closing_early_closes_the_connection(
         self, gateway: Direct, provider: Provider
     ) -> None:
-        provider.play(Behaviour(chunks=1000, chunk_delay=0.01))
+        provider.play(ProviderAct(chunks=1000, chunk_delay=0.01))
 
         async with aclosing(gateway.stream(ask())) as parts:
             await anext(parts)
@@ -354,7 +354,7 @@ class TestAnswers:
         self, gateway: Direct, provider: Provider
     ) -> None:
         quote = 'data: [DONE] "finish_reason": "stop" "done": true '
-        provider.play(Behaviour(kind="cut_mid", text=quote * 4))
+        provider.play(ProviderAct(kind="cut_mid", text=quote * 4))
 
         _, failed = await fail(gateway, ask())
 
@@ -404,7 +404,7 @@ class TestOtherDialects:
     async def test_anthropic_streams_are_watched_for_their_end(
         self, gateway: Direct, provider: Provider, keep: int, code: str | None
     ) -> None:
-        provider.play(Behaviour(kind="raw", body=events(*CLAUDE[:keep])))
+        provider.play(ProviderAct(kind="raw", body=events(*CLAUDE[:keep])))
 
         await self.check(gateway, ask(model="anthropic/claude-haiku-4-5"), code)
 
@@ -413,7 +413,7 @@ class TestOtherDialects:
         self, gateway: Direct, provider: Provider, keep: int, code: str | None
     ) -> None:
         body = "".join(f"{json.dumps(line)}\n" for line in LLAMA[:keep])
-        provider.play(Behaviour(kind="raw", body=body, content_type="application/x-ndjson"))
+        provider.play(ProviderAct(kind="raw", body=body, content_type="application/x-ndjson"))
 
         await self.check(gateway, ask(model="ollama_chat/llama3.2"), code)
 
@@ -421,7 +421,7 @@ class TestOtherDialects:
     async def test_openai_compatible_streams_are_watched_for_their_end(
         self, gateway: Direct, provider: Provider, kind: str, code: str | None
     ) -> None:
-        provider.play(Behaviour(kind=kind, text="Good day"))
+        provider.play(ProviderAct(kind=kind, text="Good day"))
 
         await self.check(gateway, ask(model="hosted_vllm/mistral"), code)
 

@@ -31,12 +31,12 @@ class FakeActivities:
         self.accepted: list[RunSpec] = []
 
     @activity.defn
-    async def score_lead(self, wanted: ScoreInput) -> ScoreResult:
-        return await self.scorer.call(wanted)
+    async def score_lead(self, input: ScoreInput) -> ScoreResult:
+        return await self.scorer.call(input)
 
     @activity.defn
-    async def score_shadows(self, wanted: ScoreInput) -> int:
-        return await self.shadows.call(wanted)
+    async def score_shadows(self, input: ScoreInput) -> int:
+        return await self.shadows.call(input)
 
     @activity.defn
     async def train_model(self, training: TrainingInput) -> TrainingResult:
