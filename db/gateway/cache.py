@@ -143,17 +143,6 @@ async def _invalidate(
     return (await connection.execute(_INVALIDATE, values)).rowcount
 
 
-_FORGET_LEAD = """
--- All answers that are about a lead go; locks their rows.
-DELETE FROM answer_cache WHERE tenant_id = %(tenant)s AND subject = %(lead)s
-"""
-
-
-async def forget_lead(connection: Connection, tenant_id: str, lead_id: str) -> None:
-    """Erase the answers that are about a lead."""
-    await connection.execute(_FORGET_LEAD, {"tenant": tenant_id, "lead": lead_id})
-
-
 def _key(question: CacheQuestion) -> dict[str, Any]:
     return {
         "tenant": question.tenant_id,
