@@ -72,7 +72,7 @@ async def build_parts(
         MessageAcceptance(settings, Turns(database), launcher),
         RunStarter(runs, launcher),
         TemporalSchedules(client),
-        *(ToolCalls(database), Leads(database), Threads(database)),
+        *(ToolCalls(database), Leads(database, FORGETTERS), Threads(database)),
         *_runs(database),
         *_gateway(database, settings),
         *_scoring(database, settings),

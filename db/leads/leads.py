@@ -27,7 +27,7 @@ _COLUMNS = """l.id, l.profile, l.outcome, l.outcome_at, l.outcome_value, s.score
 class Leads:
     """The leads of a tenant. `forgetters` erase what other tables hold of one, in this order."""
 
-    def __init__(self, database: Database, forgetters: Sequence[Forgetter] = ()) -> None:
+    def __init__(self, database: Database, forgetters: Sequence[Forgetter]) -> None:
         self._database = database
         self._forgetters = forgetters
 
