@@ -23,7 +23,7 @@ from testing.stack import ROOT, LocalStack, Stack
 
 _GOAL = 1.07
 _TURNS, _AT_ONCE = 150, 8
-_LEADS = 20_000
+_LEADS = 10_000
 # Quantiles 0.975 of Student's t by degrees of freedom.
 _T = {2: 4.303, 4: 2.776, 6: 2.447, 8: 2.306, 10: 2.228, 12: 2.179, 14: 2.145}
 
