@@ -24,9 +24,8 @@ _FOLDER = Path(__file__).parent / "migrations"
 
 
 class DatabaseTooOld(Invalid):
-    """This database is from before the first baseline of Perdure, and cannot be carried over. Drop
-    it, and begin with an empty one and an empty Temporal namespace; for `perdure up`, remove the
-    data directory."""
+    """This database is from before the first baseline, and cannot be carried over. Drop it, and its
+    Temporal namespace too; for `perdure up`, remove the data directory."""
 
     code = "database_too_old"
 

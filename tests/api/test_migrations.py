@@ -1,6 +1,7 @@
 """Migrations: a database that this version cannot carry on with is refused in one sentence."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -16,16 +17,17 @@ from testing.stack import Stack
 @pytest.fixture(scope="module")
 def foreign(stack: Stack) -> Iterator[Settings]:
     """A database of its own, with the table in which Alembic keeps the version."""
+    name = f"foreign_{uuid4().hex[:8]}"
     with as_owner(stack) as owner:
         owner.autocommit = True
-        owner.execute("CREATE DATABASE foreign_tables")
-    url = make_conninfo(url_of(stack, owner=True), dbname="foreign_tables")
+        owner.execute(f"CREATE DATABASE {name}")
+    url = make_conninfo(url_of(stack, owner=True), dbname=name)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
     yield settings_of(stack).model_copy(update={"database_owner_url": SecretStr(url)})
     with as_owner(stack) as owner:
         owner.autocommit = True
-        owner.execute("DROP DATABASE foreign_tables")
+        owner.execute(f"DROP DATABASE {name}")
 
 
 @pytest.mark.parametrize(
