@@ -25,7 +25,7 @@ from domain import names
 from domain.runs.runs import Outcome
 
 TENANT = "acme"
-SECONDS = 20
+SECONDS = 60
 _TWO_POLLERS = PollerBehaviorSimpleMaximum(2)
 Result = TypeVar("Result")
 Activities = Sequence[Callable[..., Any]]
