@@ -271,11 +271,6 @@ def parse(lines: Iterator[str]) -> Iterator[Event]:
             frame = {}
 
 
-def _last_words(messages: list[dict[str, Any]]) -> Any:
-    words = [message["content"] for message in messages if message["role"] == "user"]
-    return words[-1] if words else None
-
-
 def shown_text(events: list[Event]) -> str:
     """What stands on the screen of a client that got these events: the text of the last step."""
     text = ""
